@@ -1,0 +1,40 @@
+"""What gradwatch raises and warns with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradwatch.rules.base import Finding
+
+
+class GradientWarning(UserWarning):
+    """Something about the gradients, or about gradwatch itself, that the user should know; told once a cause."""
+
+
+class GradientError(RuntimeError):
+    """Training was stopped because of its gradients.
+
+    Args:
+        message: What happened, where, and what to do.
+        findings: What was found, root suspect first.
+        step: The optimizer call (0-based) at which it was found, or `None` if no update was made yet.
+    """
+
+    def __init__(self, message: str, *, findings: Sequence[Finding] = (), step: int | None = None) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+        self.step = step
+
+
+class NonFiniteGradientError(GradientError):
+    """A gradient (or the loss, or the batch it came from) holds NaN or Inf."""
+
+
+class DetachedVariableError(GradientError):
+    """Trainable variables have no gradient: the path from them to the loss is cut."""
+
+
+class LogFormatError(ValueError):
+    """A file or directory is not a gradwatch log, is damaged, or was written by a newer version."""

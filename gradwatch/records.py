@@ -1,0 +1,134 @@
+"""The raw facts of a run as plain data: variables, and segments of recorded steps as NumPy arrays.
+
+A segment holds the calls of one optimizer with one set of variables, so that every array in it is rectangular. A GAN has
+two segments, an ordinary model one. The log, the store and the recorder exchange these and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gradwatch import schema
+
+STEP_DTYPES: dict[str, np.dtype] = {
+    "step": np.dtype(np.int64),
+    "epoch": np.dtype(np.int32),
+    "batch": np.dtype(np.int32),
+    "applied": np.dtype(np.bool_),
+    "loss": np.dtype(np.float64),
+    "learning_rate": np.dtype(np.float64),
+    "loss_scale": np.dtype(np.float64),
+    "nonfinite_inputs": np.dtype(np.int64),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableInfo:
+    """What is known of one trainable variable.
+
+    Args:
+        path: Its Keras path, "dense/kernel"; unique in a run.
+        layer: The path of its layer, "dense".
+        shape: Its shape.
+        dtype: Its dtype, "float32".
+        tracked: Whether its model knows it; false for a variable that was used but never tracked.
+        cut: Where the path to the loss is cut, or `None`.
+    """
+
+    path: str
+    layer: str
+    shape: tuple[int, ...]
+    dtype: str
+    tracked: bool = True
+    cut: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+    """What is known of a run as a whole.
+
+    Args:
+        model: Name of the model.
+        versions: Versions of gradwatch, keras, tensorflow and python.
+        every_steps: Each how many calls of an optimizer are recorded.
+        statistics: Names of the statistics taken.
+        on_nonfinite: "record" or "skip".
+        allow_detached: Glob patterns of variables that may have no gradient.
+        num_trainable: Number of trainable variables of the model, `None` until the first step was seen.
+    """
+
+    model: str = ""
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    every_steps: int = 1
+    statistics: tuple[str, ...] = schema.DEFAULT_STATISTICS
+    on_nonfinite: str = "record"
+    allow_detached: tuple[str, ...] = ()
+    num_trainable: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Recorded calls of one optimizer with one set of variables.
+
+    Args:
+        optimizer: Name of the optimizer.
+        variables: Indices of the variables that had a gradient, in model order.
+        detached: Indices of the variables whose gradient was `None`.
+        steps: For each name of `schema.STEP_COLUMNS` an array `[steps]`.
+        values: For each statistic taken an array `[steps, variables]`.
+    """
+
+    optimizer: str
+    variables: tuple[int, ...]
+    detached: tuple[int, ...]
+    steps: dict[str, npt.NDArray]
+    values: dict[str, npt.NDArray]
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+        """What two segments must share to be joined."""
+        return (self.optimizer, self.variables, self.detached)
+
+    @property
+    def num_steps(self) -> int:
+        """Number of recorded calls."""
+        return len(self.steps["step"])
+
+    @property
+    def num_records(self) -> int:
+        """Number of rows it has in `log.frame()`."""
+        return self.num_steps * (len(self.variables) + len(self.detached))
+
+    def take(self, rows: slice | npt.NDArray) -> Segment:
+        """The same segment with some of its steps; a slice makes no copy."""
+        return dataclasses.replace(
+            self,
+            steps={name: values[rows] for name, values in self.steps.items()},
+            values={name: values[rows] for name, values in self.values.items()},
+        )
+
+
+def join(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Joins segments of equal `key` in the order given; the rest stay apart, in order of first appearance."""
+    groups: dict[tuple, list[Segment]] = {}
+    for segment in segments:
+        groups.setdefault(segment.key, []).append(segment)
+    return tuple(group[0] if len(group) == 1 else _concatenate(group) for group in groups.values())
+
+
+def _concatenate(segments: list[Segment]) -> Segment:
+    first = segments[0]
+    return dataclasses.replace(
+        first,
+        steps={name: np.concatenate([segment.steps[name] for segment in segments]) for name in first.steps},
+        values={name: np.concatenate([segment.values[name] for segment in segments]) for name in first.values},
+    )
