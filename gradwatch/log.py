@@ -79,8 +79,8 @@ class Log:
         """The tidy table: one row per step and variable, in order of step, then of the model.
 
         Returns:
-            A frame with the columns of `schema.FRAME_COLUMNS`. `optimizer`, `layer` and `variable` are categorical, with
-            the categories in model order. A statistic that was not taken is missing (`NaN`, `<NA>` for counts).
+            A frame with the columns of `schema.FRAME_COLUMNS`. `optimizer`, `layer` and `variable` are categorical,
+            with the categories in model order. A statistic that was not taken is missing (`NaN`, `<NA>` for counts).
         """
         parts = [self._segment_frame(segment) for segment in self._segments if segment.num_records]
         if not parts:

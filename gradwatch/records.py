@@ -1,13 +1,13 @@
 """The raw facts of a run as plain data: variables, and segments of recorded steps as NumPy arrays.
 
-A segment holds the calls of one optimizer with one set of variables, so that every array in it is rectangular. A GAN has
-two segments, an ordinary model one. The log, the store and the recorder exchange these and nothing else.
+A segment holds the calls of one optimizer with one set of variables, so that every array in it is rectangular. A GAN
+has two segments, an ordinary model one. The log, the store and the recorder exchange these and nothing else.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ STEP_DTYPES: dict[str, np.dtype] = {
     "batch": np.dtype(np.int32),
     "applied": np.dtype(np.bool_),
     "loss": np.dtype(np.float64),
+    "nonfinite_loss": np.dtype(np.bool_),
     "learning_rate": np.dtype(np.float64),
     "loss_scale": np.dtype(np.float64),
     "nonfinite_inputs": np.dtype(np.int64),
@@ -115,6 +116,24 @@ class Segment:
             steps={name: values[rows] for name, values in self.steps.items()},
             values={name: values[rows] for name, values in self.values.items()},
         )
+
+
+def renumber(segment: Segment, places: Mapping[int, int]) -> Segment:
+    """The segment with other numbers for its variables, and its columns in the order of these numbers.
+
+    Args:
+        segment: The segment.
+        places: The new number for each old one.
+    """
+    variables = [places[number] for number in segment.variables]
+    order = np.argsort(variables, kind="stable")
+    in_order = np.array_equal(order, np.arange(len(order)))
+    return dataclasses.replace(
+        segment,
+        variables=tuple(sorted(variables)),
+        detached=tuple(sorted(places[number] for number in segment.detached)),
+        values=segment.values if in_order else {name: values[:, order] for name, values in segment.values.items()},
+    )
 
 
 def join(segments: Sequence[Segment]) -> tuple[Segment, ...]:

@@ -156,6 +156,10 @@ def _steps(num_steps: int, given: Mapping[str, object]) -> dict[str, npt.NDArray
         "nonfinite_inputs": 0,
     }
     columns |= {name: np.nan if value is None else value for name, value in given.items()}
+    if "nonfinite_loss" not in given:
+        columns["nonfinite_loss"] = ~np.isfinite(np.asarray(columns["loss"], np.float64)) & (
+            given.get("loss") is not None
+        )
     return {
         name: _broadcast(name, value, (num_steps,)).astype(records.STEP_DTYPES[name]) for name, value in columns.items()
     }

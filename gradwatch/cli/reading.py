@@ -1,0 +1,61 @@
+"""What the commands that read a log share: the argument, and errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from gradwatch.log import Log
+
+UNHEALTHY = 1
+"""Exit status: findings of severity "error"."""
+
+run_argument: Callable = click.argument("run", type=click.Path(path_type=pathlib.Path))
+"""The argument RUN."""
+
+
+class UnusableInputError(click.ClickException):
+    """What was named on the command line cannot be read or written: one line on stderr, exit status 2."""
+
+    exit_code = 2
+
+
+def read_log(run: pathlib.Path) -> Log:
+    """The log at a path from the command line.
+
+    Args:
+        run: A run directory or a `.parquet` file.
+
+    Returns:
+        The log.
+
+    Raises:
+        UnusableInputError: If there is none, or none that can be read.
+    """
+    from gradwatch import log
+
+    with errors_in_one_line():
+        return log.load(run)
+
+
+@contextlib.contextmanager
+def errors_in_one_line(start: str = "") -> Iterator[None]:
+    """Turns what reading and writing raise into a message for the shell, without a traceback.
+
+    Args:
+        start: What the message starts with.
+
+    Raises:
+        UnusableInputError: If the block raised one of those errors.
+    """
+    from gradwatch.errors import LogFormatError
+
+    try:
+        yield
+    except (LogFormatError, OSError) as error:
+        raise UnusableInputError(start + " ".join(str(error).split())) from error

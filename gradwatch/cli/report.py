@@ -1,0 +1,46 @@
+"""`gradwatch report`: the report of a run as a file."""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+
+from gradwatch.cli import reading
+
+SUFFIXES = (".html", ".htm", ".md", ".markdown")
+
+
+def _known_suffix(context: click.Context, parameter: click.Parameter, output: pathlib.Path) -> pathlib.Path:
+    """Refuses a name that says no format before any work is done."""
+    if output.suffix.lower() not in SUFFIXES:
+        raise click.BadParameter(f"Unknown report format: {str(output)!r}. Give a name that ends in .html or .md.")
+    return output
+
+
+@click.command()
+@reading.run_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=pathlib.Path),
+    default=pathlib.Path("report.html"),
+    show_default=True,
+    callback=_known_suffix,
+    help="The file to write: .html, or .md for Markdown.",
+)
+@click.pass_context
+def report(context: click.Context, run: pathlib.Path, output: pathlib.Path) -> None:
+    """Write the report of RUN, a run directory or a .parquet file.
+
+    Exits with 1 if a finding has severity error; the report is written all the same.
+    """
+    log = reading.read_log(run)
+    from gradwatch import diagnosis
+    from gradwatch.report import report as make_report
+
+    result = diagnosis.diagnose(log)
+    with reading.errors_in_one_line(f"Cannot write {str(output)!r}: "):
+        make_report(log, result).save(output)
+    click.echo(f"Wrote {output}.", err=True)
+    context.exit(0 if result.ok else reading.UNHEALTHY)

@@ -1,0 +1,9 @@
+"""A log on disk: a `.parquet` file, or a run directory of parts and a manifest.
+
+The rows are tidy Parquet that pandas, DuckDB and Polars read as it is; what makes a log of them again (variables,
+segments, facts about the run, checksums) stands as JSON beside them. Nothing is ever pickled.
+"""
+
+from gradwatch.store.directory import RunDirectory, read, write
+
+__all__ = ["RunDirectory", "read", "write"]
