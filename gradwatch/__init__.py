@@ -1,1 +1,86 @@
-"""placeholder"""
+"""gradwatch: the gradients a Keras model really applies, what is wrong with them, and where.
+
+`GradientWatch` watches `model.fit`, `watch_train_step` a step of your own; `load`, `diagnose`, `report` and `plots`
+read a log, and need no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gradwatch.errors import (
+    DetachedVariableError,
+    GradientError,
+    GradientWarning,
+    LogFormatError,
+    NonFiniteGradientError,
+)
+from gradwatch.version import __version__
+
+if TYPE_CHECKING:
+    from gradwatch import plots, testing
+    from gradwatch.callback import GradientWatch
+    from gradwatch.diagnosis import Diagnosis, diagnose
+    from gradwatch.log import Log, load
+    from gradwatch.reporting import Report, report
+    from gradwatch.rules import RULES, Cause, Finding, Rule, Severity
+    from gradwatch.train_step import WatchedStep, watch_train_step
+
+__all__ = [
+    "RULES",
+    "Cause",
+    "DetachedVariableError",
+    "Diagnosis",
+    "Finding",
+    "GradientError",
+    "GradientWarning",
+    "GradientWatch",
+    "Log",
+    "LogFormatError",
+    "NonFiniteGradientError",
+    "Report",
+    "Rule",
+    "Severity",
+    "WatchedStep",
+    "__version__",
+    "diagnose",
+    "load",
+    "plots",
+    "report",
+    "testing",
+    "watch_train_step",
+]
+
+_HOMES = {
+    "Cause": "gradwatch.rules",
+    "Diagnosis": "gradwatch.diagnosis",
+    "Finding": "gradwatch.rules",
+    "GradientWatch": "gradwatch.callback",
+    "Log": "gradwatch.log",
+    "RULES": "gradwatch.rules",
+    "Report": "gradwatch.reporting",
+    "Rule": "gradwatch.rules",
+    "Severity": "gradwatch.rules",
+    "WatchedStep": "gradwatch.train_step",
+    "diagnose": "gradwatch.diagnosis",
+    "load": "gradwatch.log",
+    "report": "gradwatch.reporting",
+    "watch_train_step": "gradwatch.train_step",
+}
+_SUBMODULES = ("plots", "testing")
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a name on first use, so that reading a log never waits for TensorFlow (PEP 562)."""
+    if name in _SUBMODULES:
+        return importlib.import_module(f"gradwatch.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gradwatch' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,43 @@
+"""The only place that touches what Keras and TensorFlow do not promise, and why each is needed.
+
+* `Optimizer._trainable_variables`: `optimizer.apply(grads)` may be called without variables; the optimizer alone knows
+  which ones it was built with.
+* `tf.function`'s `_clone` and `_jit_compile`: a step that is already a traced function must be traced anew to be
+watched,
+  with the options it was made with (`jit_compile`, `input_signature`, ...), which no public call gives back.
+* `FuncGraph.trainable_variables`: the only trace of a variable that a layer uses but never tracked.
+
+`tests/recording/test_keras_seam.py` fails when any of them changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """The model variables that an optimizer was built with."""
+    return list(optimizer._trainable_variables)
+
+
+def is_traceable(function: Any) -> bool:
+    """Whether `function` is a `tf.function`."""
+    return isinstance(function, type(tf.function(lambda: None)))
+
+
+def clone_function(function: Any, python_function: Callable[..., Any]) -> Any:
+    """A fresh `tf.function` of `python_function` with the options of `function`."""
+    return function._clone(python_function)
+
+
+def variables_used(graph: Any) -> list[Any]:
+    """The trainable `tf.Variable`s that the operations of a function graph read."""
+    return list(getattr(graph, "trainable_variables", ()))
+
+
+def is_compiled(function: Any) -> bool:
+    """Whether XLA compiles this `tf.function`."""
+    return bool(function._jit_compile)

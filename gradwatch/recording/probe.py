@@ -1,0 +1,183 @@
+"""What sits at `Optimizer.apply` while a step runs: it sees the gradients, and lets them pass or holds them back.
+
+A probe is an attribute on the optimizer *instance* and stands there only while the watched step runs; Keras' classes
+are never touched, and every call reaches the optimizer's own `apply` with the arguments it was given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from gradwatch.recording import keras_seam, statistics
+
+Tensor = Any
+
+
+@dataclasses.dataclass
+class Call:
+    """One call of `optimizer.apply`, with what is known of it before the update.
+
+    Args:
+        optimizer: Name of the optimizer.
+        grads: Gradients as given, `None` where a variable is detached.
+        variables: The variables, as many as gradients.
+        learning_rate: Float64 scalar in force at this call.
+        loss_scale: Float64 scalar that the gradients are still multiplied by, or `None`.
+        weights: Values of the variables with a gradient before the update; empty where they are not wanted.
+        nested: Whether the call is inside of a `cond`, a loop or a function within the step.
+        compiled: Whether XLA compiles it, so that nothing may branch on a gradient.
+        loss: The loss this call comes from, or `None`.
+        applied: Bool scalar: the update reaches the weights; `None` for always.
+    """
+
+    optimizer: str
+    grads: list[Any]
+    variables: list[Any]
+    learning_rate: Tensor
+    loss_scale: Tensor | None
+    weights: list[Tensor]
+    nested: bool
+    compiled: bool
+    loss: Tensor | None = None
+    applied: Tensor | None = None
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...]]:
+        """What calls share that are recorded in one buffer: the optimizer and the variables with a gradient."""
+        return self.optimizer, tuple(id(self.variables[position]) for position in self.attached)
+
+    @functools.cached_property
+    def attached(self) -> list[int]:
+        """Positions of the variables that have a gradient."""
+        return [position for position, grad in enumerate(self.grads) if grad is not None]
+
+    @functools.cached_property
+    def entries(self) -> list[Tensor]:
+        """Flat entries of every gradient that is there."""
+        return [statistics.entries_of(self.grads[position]) for position in self.attached]
+
+    @functools.cached_property
+    def sums(self) -> Tensor | None:
+        """Sums of squares of `entries`, float64 `[variables]`; `None` under XLA."""
+        return None if self.compiled else statistics.sums_of_squares(self.entries)
+
+    @functools.cached_property
+    def finite(self) -> Tensor:
+        """Bool scalar: no gradient holds NaN or Inf."""
+        return statistics.all_finite(self.entries, self.sums)
+
+
+def read_call(
+    name: str,
+    optimizer: Any,
+    grads: list[Any],
+    variables: list[Any],
+    *,
+    with_weights: bool,
+    nested: bool,
+    compiled: bool,
+) -> Call:
+    """Reads what has to be read before the update."""
+    pairs = zip(grads, variables, strict=True)
+    return Call(
+        optimizer=name,
+        grads=grads,
+        variables=variables,
+        learning_rate=tf.cast(tf.convert_to_tensor(optimizer.learning_rate), tf.float64),
+        loss_scale=_loss_scale(optimizer),
+        weights=[tf.identity(variable) for grad, variable in pairs if grad is not None] if with_weights else [],
+        nested=nested,
+        compiled=compiled,
+    )
+
+
+def variables_of(optimizer: Any, grads: list[Any], variables: list[Any] | None) -> list[Any] | None:
+    """The variables that gradients belong to; `None` if the optimizer is about to refuse the call."""
+    if variables is None and optimizer.built:
+        variables = keras_seam.optimizer_variables(optimizer)
+    return variables if variables is not None and len(variables) == len(grads) else None
+
+
+def scales_itself(optimizer: Any) -> bool:
+    """Whether the optimizer scales the loss, and by itself holds back updates that are not finite."""
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+@contextlib.contextmanager
+def shadowing(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+    """Puts an attribute on an instance, over one of its class, and afterwards leaves the instance as it was."""
+    there_before = name in vars(owner)
+    before = vars(owner).get(name)
+    setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        if there_before:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)
+
+
+def probe(name: str, optimizer: Any, on_apply: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
+    """A context in which calls of `optimizer.apply` go to `on_apply` instead.
+
+    Args:
+        name: Name of the optimizer.
+        optimizer: The optimizer.
+        on_apply: Called with the name, the optimizer, its own `apply`, the gradients and the variables or `None`.
+    """
+    original = optimizer.apply
+
+    @tf.autograph.experimental.do_not_convert
+    def apply(grads: Any, trainable_variables: Any = None) -> Any:
+        variables = None if trainable_variables is None else list(trainable_variables)
+        return on_apply(name, optimizer, original, list(grads), variables)
+
+    return shadowing(optimizer, "apply", apply)
+
+
+def listen(owner: Any, name: str, on_result: Callable[[Any], None]) -> contextlib.AbstractContextManager[None]:
+    """A context in which `on_result` hears what a method of this instance returns."""
+    original = getattr(owner, name)
+
+    @tf.autograph.experimental.do_not_convert
+    def method(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        on_result(result)
+        return result
+
+    return shadowing(owner, name, method)
+
+
+def apply_if(allowed: Tensor, apply: Callable[[], Any]) -> None:
+    """Makes the update only where `allowed`, a bool scalar, is true."""
+
+    def update() -> Tensor:
+        apply()
+        return tf.constant(True)
+
+    tf.cond(allowed, update, lambda: tf.constant(False))
+
+
+@contextlib.contextmanager
+def without_keras_warning() -> Iterator[None]:
+    """Keeps Keras from naming detached variables: gradwatch does, by layer, with the remedy, and not those allowed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
+        yield
+
+
+def _loss_scale(optimizer: Any) -> Tensor | None:
+    if scales_itself(optimizer):
+        scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale
+    else:
+        scale = optimizer.loss_scale_factor
+    return None if scale is None else tf.cast(tf.convert_to_tensor(scale), tf.float64)

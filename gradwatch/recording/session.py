@@ -1,0 +1,312 @@
+"""Watches the steps of a run: puts probes on the optimizers, turns every call into a row, and drains the rows.
+
+All state that must survive between steps is on the device (the clock, and one row buffer for each set of variables);
+the host only says which epoch it is, and copies rows now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from gradwatch.errors import GradientWarning
+from gradwatch.recording import keras_seam
+from gradwatch.recording import probe as probes
+from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, Counters
+from gradwatch.recording.ledger import Ledger
+from gradwatch.recording.probe import Call
+from gradwatch.recording.variables import VariableTable
+from gradwatch.records import Segment
+
+Tensor = Any
+Optimizers = Callable[[], dict[str, Any]]
+
+NESTED_CAPACITY = 1024
+"""Rows kept for an optimizer that is called inside a loop, of which nobody knows how often it runs."""
+
+
+@dataclasses.dataclass
+class _Step:
+    """What is known of the step that is being traced, or run eagerly.
+
+    Args:
+        model: The model, or `None`.
+        graph: The graph it is traced into, or `None` when it runs eagerly.
+        batch: Tensors among its arguments.
+        contexts: Everything put on the model and its optimizers.
+        compiled: Whether XLA compiles it.
+        calls: Calls of optimizers so far that are still to be recorded.
+        loss: The loss as last seen, or `None`.
+    """
+
+    model: Any
+    graph: Any
+    batch: list[Tensor]
+    contexts: contextlib.ExitStack
+    compiled: bool
+    calls: list[Call] = dataclasses.field(default_factory=list)
+    loss: Tensor | None = None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether operations made now belong to the step itself, not to a function inside of it."""
+        return _current_graph() is self.graph
+
+
+class Recorder:
+    """Records the optimizer calls of watched steps.
+
+    Args:
+        statistics: Names of the statistics to take.
+        every_steps: Record each N-th call of an optimizer; calls with NaN or Inf are recorded all the same.
+        guards: Hold back updates with a NaN or Inf.
+        latches: After the first such update hold back all that follow.
+        max_streak: Latch also when more than so many updates of one optimizer in a row were held back.
+        on_all_detached: Given the optimizer's name and its variables, makes the error to raise in place of Keras' own
+            when no variable has a gradient.
+    """
+
+    def __init__(
+        self,
+        *,
+        statistics: tuple[str, ...],
+        every_steps: int = 1,
+        guards: bool = False,
+        latches: bool = False,
+        max_streak: int = 10,
+        on_all_detached: Callable[[str, list[Any]], Exception] | None = None,
+    ) -> None:
+        self.table = VariableTable()
+        self.num_trainable: int | None = None
+        self.num_calls_traced = 0
+        self.has_nested_calls = False
+        self._ledger = Ledger(statistics, every_steps, self.table)
+        self._clock = self._ledger.clock
+        self._with_weights = not {"weight_norm", "update_norm"}.isdisjoint(statistics)
+        self._guards = guards
+        self._latches = latches
+        self._max_streak = max_streak
+        self._on_all_detached = on_all_detached
+        self._streaks: dict[str, Counters] = {}
+        self._step: _Step | None = None
+
+    def start(self, steps_at_once: int = 1) -> None:
+        """Begins a run, or another one after everything is drained; what was latched is let go.
+
+        Args:
+            steps_at_once: Most steps that run between two looks of the host, apart from those between drains.
+        """
+        self._ledger.reserve(steps_at_once)
+        self._clock.put({LATCHED: 0, ALARMS: 0})
+        for streak in self._streaks.values():
+            streak.put({0: 0})
+
+    def start_epoch(self, epoch: int) -> None:
+        """Tells the device which epoch begins."""
+        self._clock.put({EPOCH: epoch, BATCH: 0})
+
+    def alarms(self) -> tuple[int, bool]:
+        """Number of bad calls since `start`, and whether updates are latched off; reads a few numbers."""
+        counters = self._clock.variable.numpy()
+        return int(counters[ALARMS]), bool(counters[LATCHED])
+
+    def drain(self) -> list[Segment]:
+        """Copies what was recorded since the last time to the host, in one copy."""
+        return self._ledger.drain()
+
+    def watched(
+        self,
+        step: Callable[..., Any],
+        *,
+        model: Any,
+        optimizers: Optimizers,
+        active: Callable[[], bool],
+        compiled: bool,
+    ) -> Callable[..., Any]:
+        """The step with recording built in.
+
+        Args:
+            step: The step as the user wrote it.
+            model: The model it trains, or `None`.
+            optimizers: Gives the optimizers by name; asked each time the step is traced.
+            active: Whether to record; asked each time the step is traced, or run eagerly.
+            compiled: Whether XLA compiles the step.
+
+        Returns:
+            A function to be used, traced or not, in place of `step`. It is so simple that AutoGraph goes through it
+            into the user's step as it does without a watch.
+        """
+
+        @tf.autograph.experimental.do_not_convert
+        def begin(arguments: Any) -> None:
+            self._step = self._begin(model, optimizers(), arguments, compiled) if active() else None
+
+        @tf.autograph.experimental.do_not_convert
+        def end() -> None:
+            if self._step is not None:
+                self._step.contexts.close()
+
+        @tf.autograph.experimental.do_not_convert
+        def finish(result: Any) -> None:
+            step, self._step = self._step, None
+            if step is not None:
+                with _own_failures("recording"):
+                    self._finish(step, result)
+
+        def watched_step(*args: Any, **kwargs: Any) -> Any:
+            begin((args, kwargs))
+            try:
+                result = step(*args, **kwargs)
+            finally:
+                end()
+            finish(result)
+            return result
+
+        # Not functools.wraps: through `__wrapped__` AutoGraph would find the source of the user's step and skip ours.
+        watched_step.__name__ = getattr(step, "__name__", "step")
+        watched_step.__doc__ = step.__doc__
+        with contextlib.suppress(ValueError, TypeError):
+            watched_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
+        return watched_step
+
+    def _begin(self, model: Any, optimizers: dict[str, Any], arguments: Any, compiled: bool) -> _Step:
+        batch = [leaf for leaf in tf.nest.flatten(arguments) if tf.is_tensor(leaf)]
+        step = _Step(model, _current_graph(), batch, contextlib.ExitStack(), compiled)
+        with contextlib.ExitStack() as stack:
+            for name, optimizer in optimizers.items():
+                stack.enter_context(probes.probe(name, optimizer, self._on_apply))
+            if model is not None:
+                stack.enter_context(probes.listen(model, "compute_loss", self._saw_loss))
+            step.contexts = stack.pop_all()
+        return step
+
+    def _finish(self, step: _Step, result: Any) -> None:
+        self._take_inventory(step)
+        for call in step.calls:
+            if call.loss is None:
+                call.loss = _loss_in(result)
+            self._ledger.record(call, step.batch, sum(call.key == other.key for other in step.calls))
+        self._clock.add({BATCH: 1})
+
+    def _saw_loss(self, loss: Any) -> None:
+        if self._step is not None and self._step.is_current and tf.is_tensor(loss) and loss.shape.rank == 0:
+            self._step.loss = loss
+
+    def _on_apply(self, name: str, optimizer: Any, apply: Callable[..., Any], grads: list, given: list | None) -> Any:
+        step = self._step
+        variables = probes.variables_of(optimizer, grads, given)
+        if step is None or variables is None or not grads:
+            return apply(grads, given)
+        self.num_calls_traced += 1
+        call = None
+        with _own_failures("reading the gradients"):
+            call = self._read(step, name, optimizer, grads, variables)
+        if call is None:
+            return apply(grads, given)
+        with probes.without_keras_warning(), self._explaining(call):
+            self._update(call, optimizer, lambda: apply(grads, given))
+        if call.nested:
+            self.has_nested_calls = True
+            with _own_failures("recording"):
+                self._take_inventory(step)
+                # Tensors of an eager step must not be baked into a function that is traced inside of it.
+                self._ledger.record(call, step.batch if step.graph is not None else [], NESTED_CAPACITY)
+        else:
+            step.calls.append(call)
+        return None
+
+    def _read(self, step: _Step, name: str, optimizer: Any, grads: list, variables: list) -> Call:
+        call = probes.read_call(
+            name,
+            optimizer,
+            grads,
+            variables,
+            with_weights=self._with_weights,
+            nested=not step.is_current,
+            compiled=step.compiled,
+        )
+        if step.is_current:
+            call.loss = step.loss
+        return call
+
+    @contextlib.contextmanager
+    def _explaining(self, call: Call) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            if call.attached or self._on_all_detached is None:
+                raise
+            raise self._on_all_detached(call.optimizer, call.variables) from error
+
+    def _update(self, call: Call, optimizer: Any, apply: Callable[[], Any]) -> None:
+        if not call.attached:
+            apply()
+            return
+        own_check = probes.scales_itself(optimizer)
+        if own_check:
+            call.applied = call.finite
+        if not self._guards:
+            apply()
+            return
+        # The check has to come before the update here; elsewhere nothing is computed before it that is not needed.
+        free = tf.equal(self._clock[LATCHED], 0)
+        call.applied = tf.logical_and(free, call.finite)
+        probes.apply_if(free if own_check else call.applied, apply)
+        if not own_check:
+            self._latch(call)
+
+    def _latch(self, call: Call) -> None:
+        """Counts the updates held back in a row, and latches at once where that was asked for."""
+        if call.optimizer not in self._streaks:
+            self._streaks[call.optimizer] = Counters(1)
+        streak = self._streaks[call.optimizer]
+        length = tf.where(call.finite, tf.zeros((), tf.int64), streak[0] + 1)
+        streak.put({0: length})
+        too_long = length > (0 if self._latches else self._max_streak)
+        self._clock.put({LATCHED: tf.maximum(self._clock[LATCHED], tf.cast(too_long, tf.int64))})
+
+    def _take_inventory(self, step: _Step) -> None:
+        """Takes in the model's trainable variables, in order, and those that the step uses but no model tracks."""
+        if step.model is not None:
+            self.table.set_order(step.model.variables)
+            self.table.add(step.model.trainable_variables)
+        for call in step.calls:
+            self.table.add(call.variables)
+        if step.model is not None and step.graph is not None:
+            tracked = {id(variable.value) for variable in step.model.variables}
+            used = [v for v in keras_seam.variables_used(step.graph) if v.trainable and id(v) not in tracked]
+            self.table.add(used, tracked=False)
+        self.num_trainable = len(self.table)
+
+
+def _current_graph() -> Any:
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def _loss_in(result: Any) -> Tensor | None:
+    """The loss among what a step returns: a float scalar, or the one named "loss", or the first of a tuple."""
+    if isinstance(result, dict):
+        result = result.get("loss")
+    elif isinstance(result, tuple | list) and result:
+        result = result[0]
+    is_scalar = tf.is_tensor(result) and result.shape.rank == 0 and result.dtype.is_floating
+    return result if is_scalar else None
+
+
+@contextlib.contextmanager
+def _own_failures(doing: str) -> Iterator[None]:
+    """Turns a failure of gradwatch itself into a warning: it must never cost a training run."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(
+            f"gradwatch failed at {doing}, training goes on without it: {type(error).__name__}: {error}",
+            GradientWarning,
+            stacklevel=2,
+        )

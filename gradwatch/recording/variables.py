@@ -1,0 +1,118 @@
+"""Which variables there are: path, layer, order, size; and which optimizers a model has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+
+from gradwatch.records import VariableInfo
+
+Variable = Any  # keras.Variable or tf.Variable
+Optimizer = Any  # keras.optimizers.Optimizer
+
+
+class VariableTable:
+    """Numbers the variables of a run in the order they are first seen, and names each once.
+
+    A number is what a record on the device means by a variable; it never changes. The order of the model, in which
+    people want to see them, is kept beside it, since a model may be built, or a layer unfrozen, after recording began.
+    """
+
+    def __init__(self) -> None:
+        self._variables: list[Variable] = []  # kept alive, so that an identity is never used twice
+        self._numbers: dict[int, int] = {}
+        self._infos: list[VariableInfo] = []
+        self._positions: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._infos)
+
+    def add(self, variables: Iterable[Variable], *, tracked: bool = True) -> tuple[int, ...]:
+        """The numbers of the variables, which are taken in if they are new."""
+        return tuple(self._add(variable, tracked) for variable in variables)
+
+    def set_order(self, variables: Iterable[Variable]) -> None:
+        """Takes the order of a model's variables, trainable or not."""
+        self._positions = {_identity(variable): position for position, variable in enumerate(variables)}
+
+    def known(self, variable: Variable) -> bool:
+        """Whether the variable has a number."""
+        return _identity(variable) in self._numbers
+
+    def ordered(self) -> tuple[tuple[VariableInfo, ...], dict[int, int]]:
+        """The variables in model order, and for each number its place in that order."""
+        last = len(self._positions)
+        order = sorted(
+            range(len(self._infos)),
+            key=lambda number: self._positions.get(_identity(self._variables[number]), last),
+        )
+        return tuple(self._infos[number] for number in order), {number: place for place, number in enumerate(order)}
+
+    def path(self, number: int) -> str:
+        """The path of the variable with this number."""
+        return self._infos[number].path
+
+    def _add(self, variable: Variable, tracked: bool) -> int:
+        identity = _identity(variable)
+        if identity not in self._numbers:
+            self._numbers[identity] = len(self._infos)
+            self._variables.append(variable)
+            self._infos.append(self._describe(variable, tracked))
+        return self._numbers[identity]
+
+    def _describe(self, variable: Variable, tracked: bool) -> VariableInfo:
+        info = describe(variable)
+        taken = {known.path for known in self._infos}
+        path, count = info.path, 1
+        while path in taken:
+            count += 1
+            path = f"{info.path}#{count}"
+        return dataclasses.replace(info, path=path, tracked=tracked)
+
+
+def describe(variable: Variable) -> VariableInfo:
+    """What a variable says of itself: its Keras path ("dense/kernel"), layer, shape and dtype."""
+    path = getattr(variable, "path", None) or variable.name.split(":")[0]
+    layer = path.rpartition("/")[0] or path
+    dtype = variable.dtype if isinstance(variable.dtype, str) else variable.dtype.name
+    return VariableInfo(path=path, layer=layer, shape=tuple(variable.shape), dtype=dtype)
+
+
+def find_optimizers(model: Any) -> dict[str, Optimizer]:
+    """Every Keras optimizer that is an attribute of the model, or stands in a list or dict that is one.
+
+    Args:
+        model: A Keras model.
+
+    Returns:
+        The optimizers by the name of their attribute ("optimizer", "d_optimizer", "optimizers/0"), in order of the
+        attributes, each optimizer once.
+    """
+    found: dict[str, Optimizer] = {}
+    if getattr(model, "optimizer", None) is not None:
+        found["optimizer"] = model.optimizer
+    for name, value in vars(model).items():
+        for label, optimizer in _optimizers_in(name, value):
+            if not any(optimizer is known for known in found.values()):
+                found[label] = optimizer
+    return found
+
+
+def _optimizers_in(name: str, value: Any) -> Iterator[tuple[str, Optimizer]]:
+    if isinstance(value, keras.optimizers.Optimizer):
+        yield name.lstrip("_"), value
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            if isinstance(item, keras.optimizers.Optimizer):
+                yield f"{name}/{index}", item
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, keras.optimizers.Optimizer):
+                yield f"{name}/{key}", item
+
+
+def _identity(variable: Variable) -> int:
+    return id(variable.value) if isinstance(variable, keras.Variable) else id(variable)

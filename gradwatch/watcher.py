@@ -1,0 +1,258 @@
+"""The host's side of a watch: looks at the device now and then, keeps what it finds, judges it, tells, stops."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from gradwatch import records
+from gradwatch.diagnosis import Diagnosis, diagnose
+from gradwatch.errors import DetachedVariableError, GradientError, GradientWarning, NonFiniteGradientError
+from gradwatch.log import Log
+from gradwatch.options import Options, describe_run
+from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
+from gradwatch.recording.session import Recorder
+from gradwatch.records import STEP_DTYPES, Segment
+from gradwatch.rules import DetachedVariable, Finding, Severity
+from gradwatch.sinks import ParquetSink
+from gradwatch.version import __version__
+
+JUDGED_STEPS = 512
+"""Recorded steps that the rules look back on while training runs; afterwards they look at all of them."""
+
+_NONFINITE = ("NonFiniteInput", "NonFiniteLoss", "NonFiniteGradient")
+
+
+class Watcher:
+    """Keeps what a recorder drains, gives it to sinks, and judges it.
+
+    Args:
+        options: Checked options.
+
+    Raises:
+        OSError: If `run_dir` cannot be written.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.recorder = Recorder(
+            statistics=options.statistics,
+            every_steps=options.every_steps,
+            guards=options.guards,
+            latches=options.latches,
+            max_streak=options.max_consecutive_skips,
+            on_all_detached=self._all_detached,
+        )
+        self._model_name = ""
+        self._segments: list[Segment] = []
+        self._sinks = list(options.sinks)
+        if options.run_dir is not None:
+            self._sinks.insert(0, ParquetSink(options.run_dir))
+        self._told: set[tuple[str, str]] = set()
+        self._steps_since_drain: int | None = None
+        self._alarms = 0
+        self._closed = False
+
+    @property
+    def log(self) -> Log:
+        """Everything recorded so far; looks at the device first."""
+        with _own_failures("reading the records"):
+            self._drain()
+        return self._kept()
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """The findings in everything recorded so far."""
+        return diagnose(self.log, self.options.rules)
+
+    def start(self, model: Any, steps_at_once: int = 1) -> None:
+        """Begins a run of `fit`, or the only run of a loop."""
+        self._model_name = getattr(model, "name", "") or ""
+        with _own_failures("reading the records"):
+            self._drain()
+        self.recorder.start(steps_at_once)
+        self._alarms = 0
+        self._steps_since_drain = None
+
+    def look(self, num_steps: int) -> None:
+        """To be called after each batch, or group of batches: looks at the device when it is time.
+
+        Args:
+            num_steps: Steps that were run since the last call.
+
+        Raises:
+            GradientError: Where fail-fast or too many skips in a row end the run.
+        """
+        first = self._steps_since_drain is None
+        self._steps_since_drain = (self._steps_since_drain or 0) + num_steps
+        latched = False
+        alarmed = False
+        if self.options.guards or self.options.fail_fast:
+            alarms, latched = self.recorder.alarms()
+            alarmed = alarms > self._alarms
+            self._alarms = alarms
+        if first or alarmed or self.recorder.has_nested_calls or self._steps_since_drain >= STEPS_BETWEEN_DRAINS:
+            self.drain()
+        if latched:
+            self._stop(self._latched_error())
+
+    def drain(self) -> None:
+        """Takes what was recorded, hands it on, tells what is wrong.
+
+        Raises:
+            GradientError: If there is a finding that fail-fast names.
+        """
+        with _own_failures("reading the records"):
+            self._drain()
+        diagnosis = Diagnosis()
+        with _own_failures("judging the records"):
+            diagnosis = diagnose(self._kept().tail(JUDGED_STEPS), self.options.rules)
+        self._tell(diagnosis, final=False)
+
+    def finish(self) -> None:
+        """Ends a run: the last records are taken, everything is judged, sinks are flushed.
+
+        Raises:
+            GradientError: If there is a finding that fail-fast names.
+        """
+        with _own_failures("reading the records"):
+            self._drain()
+        diagnosis = Diagnosis()
+        with _own_failures("judging the records"):
+            diagnosis = diagnose(self._kept(), self.options.rules)
+        self._tell(diagnosis, final=True)
+
+    def close(self) -> None:
+        """Takes the last records and closes the sinks; a second call does nothing."""
+        if self._closed:
+            return
+        with _own_failures("reading the records"):
+            self._drain()
+        self._closed = True
+        for sink in self._sinks:
+            with _own_failures(f"closing {type(sink).__name__}"):
+                sink.close()
+
+    def _drain(self) -> None:
+        self._steps_since_drain = 0
+        self._keep(self.recorder.drain())
+
+    def _keep(self, segments: list[Segment]) -> None:
+        self._segments.extend(segments)
+        if self._closed or not self._sinks:
+            return
+        infos, places = self.recorder.table.ordered()
+        renumbered = [records.renumber(segment, places) for segment in segments]
+        for sink in list(self._sinks):
+            try:
+                sink.write(renumbered, infos, self._info())
+                sink.flush()
+            except Exception as error:
+                self._sinks.remove(sink)
+                warnings.warn(
+                    f"gradwatch stops writing to {type(sink).__name__}, training goes on and the log stays in memory: "
+                    f"{type(error).__name__}: {error}",
+                    GradientWarning,
+                    stacklevel=2,
+                )
+
+    def _kept(self) -> Log:
+        self._segments = list(records.join(self._segments))
+        infos, places = self.recorder.table.ordered()
+        return Log(infos, [records.renumber(segment, places) for segment in self._segments], self._info())
+
+    def _info(self) -> records.RunInfo:
+        versions = {
+            "gradwatch": __version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "python": platform.python_version(),
+        }
+        return describe_run(self.options, self._model_name, versions, self.recorder.num_trainable)
+
+    def _tell(self, diagnosis: Diagnosis, *, final: bool) -> None:
+        stopping = [finding for finding in diagnosis.findings if self.options.stops(finding)]
+        if stopping:
+            self._stop(_error_for(stopping, diagnosis))
+        fresh = []
+        for finding in diagnosis.findings:
+            urgent = finding.severity == Severity.ERROR or finding.rule == "DetachedVariable"
+            cause = (finding.rule, str(finding.severity))
+            if finding.severity != Severity.INFO and (final or urgent) and cause not in self._told:
+                self._told.add(cause)
+                fresh.append(finding)
+        for finding in fresh:
+            warnings.warn(_words(finding), GradientWarning, stacklevel=2)
+
+    def _stop(self, error: GradientError) -> None:
+        self.close()
+        raise error
+
+    def _latched_error(self) -> GradientError:
+        with _own_failures("judging the records"):
+            findings = diagnose(self._kept().tail(JUDGED_STEPS), self.options.rules).findings
+            bad = [finding for finding in findings if finding.rule in _NONFINITE]
+            if bad:
+                error = _error_for(bad, Diagnosis(tuple(findings)))
+                if self.options.latches:
+                    return error
+                return NonFiniteGradientError(
+                    f"More than {self.options.max_consecutive_skips} updates in a row had to be dropped "
+                    f"(max_consecutive_skips={self.options.max_consecutive_skips}); the weights are the last good "
+                    f"ones. {error}",
+                    findings=error.findings,
+                    step=error.step,
+                )
+        return NonFiniteGradientError(
+            "A gradient held NaN or Inf, and updates were held back from there on: the weights are the last good ones."
+        )
+
+    def _all_detached(self, optimizer: str, variables: list[Any]) -> Exception:
+        """The error for a step in which no variable has a gradient; the log gets a record of it."""
+        numbers = self.recorder.table.add(variables)
+        self.recorder.num_trainable = len(self.recorder.table)
+        last = max((int(segment.steps["step"][-1]) for segment in self._segments), default=-1)
+        steps = {name: np.zeros(1, dtype) for name, dtype in STEP_DTYPES.items()}
+        steps["step"][:] = last + 1
+        steps["loss"][:] = steps["learning_rate"][:] = steps["loss_scale"][:] = np.nan
+        names = self.options.statistics
+        segment = Segment(optimizer, (), numbers, steps, {name: np.zeros((1, 0), np.float32) for name in names})
+        self._keep([segment])
+        findings = diagnose(self._kept(), (DetachedVariable(),)).findings
+        message = _words(findings[0]) if findings else f"No variable given to optimizer {optimizer!r} has a gradient."
+        return DetachedVariableError(message, findings=findings, step=last + 1)
+
+
+def _error_for(stopping: list[Finding], diagnosis: Diagnosis) -> GradientError:
+    root = stopping[0]
+    kind = GradientError
+    if root.rule in _NONFINITE:
+        kind = NonFiniteGradientError
+    elif root.rule == "DetachedVariable":
+        kind = DetachedVariableError
+    others = [finding for finding in diagnosis.findings if finding is not root]
+    return kind(_words(root), findings=(root, *others), step=root.first_step)
+
+
+def _words(finding: Finding) -> str:
+    return f"[{finding.code} {finding.rule}] {finding.message} What to do: {finding.remedy}"
+
+
+@contextlib.contextmanager
+def _own_failures(doing: str) -> Iterator[None]:
+    """Turns a failure of gradwatch itself into a warning: it must never cost a training run."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(
+            f"gradwatch failed at {doing}; training goes on: {type(error).__name__}: {error}",
+            GradientWarning,
+            stacklevel=3,
+        )
