@@ -37,7 +37,7 @@ def report(context: click.Context, run: pathlib.Path, output: pathlib.Path) -> N
     """
     log = reading.read_log(run)
     from gradwatch import diagnosis
-    from gradwatch.report import report as make_report
+    from gradwatch.reporting import report as make_report
 
     result = diagnosis.diagnose(log)
     with reading.errors_in_one_line(f"Cannot write {str(output)!r}: "):

@@ -1,0 +1,131 @@
+"""What a report says, before it has a format."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from gradwatch.diagnosis import Diagnosis
+from gradwatch.log import Log
+from gradwatch.reporting.table import Row, rows
+from gradwatch.rules.base import Finding, Severity, Skipped, plural
+
+MAX_ROWS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What a report says.
+
+    Args:
+        model: Name of the model; empty if not known.
+        level: "error", "warning", "healthy" or "unknown", the worst of what was found.
+        verdict: The diagnosis in a line.
+        findings: What was found, most severe first.
+        skipped: The rules that could not judge.
+        facts: Names and values of what is known of the run.
+        rows: The variables, worst first, at most `MAX_ROWS`.
+        num_variables: How many variables there are.
+    """
+
+    model: str
+    level: str
+    verdict: str
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+    facts: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+    num_variables: int
+
+
+def gather(log: Log, diagnosis: Diagnosis) -> Content:
+    """Puts together what there is to say about a log."""
+    return Content(
+        model=log.info.model,
+        level=_level(diagnosis),
+        verdict=str(diagnosis).partition("\n\n")[0],
+        findings=diagnosis.findings,
+        skipped=diagnosis.skipped,
+        facts=tuple((name, value) for name, value in _facts(log).items() if value),
+        rows=rows(log, diagnosis.findings, limit=MAX_ROWS),
+        num_variables=len(log.variable_infos),
+    )
+
+
+def steps_text(finding: Finding) -> str:
+    """At which steps something was seen; empty if at none."""
+    if finding.first_step is None:
+        return ""
+    if finding.last_step is None or finding.last_step == finding.first_step:
+        return f"step {finding.first_step}"
+    return f"steps {finding.first_step} to {finding.last_step}"
+
+
+def evidence_text(finding: Finding) -> str:
+    """The number that was judged and what it was held against; empty if there is none."""
+    if finding.value is None:
+        return ""
+    against = "" if finding.threshold is None else f", threshold {_exact(finding.threshold)}"
+    return f"measured {_exact(finding.value)}{against}"
+
+
+def _exact(value: float) -> str:
+    """A count in full, anything else with three digits."""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.3g}"
+
+
+def severity_text(severity: Severity | str) -> str:
+    """The severity as a person says it."""
+    return {"error": "Error", "warning": "Warning", "info": "Note"}[str(severity)]
+
+
+def _level(diagnosis: Diagnosis) -> str:
+    if not diagnosis.findings:
+        return "healthy" if diagnosis.passed else "unknown"
+    worst = max(Severity(finding.severity) for finding in diagnosis.findings)
+    return "healthy" if worst == Severity.INFO else str(worst)
+
+
+def _facts(log: Log) -> dict[str, str]:
+    table = log.variables()
+    return {
+        "Model": log.info.model,
+        "Steps": _steps_fact(log),
+        "Updates not applied": _withheld_fact(log),
+        "Loss": _loss_fact(log),
+        "Optimizers": ", ".join(dict.fromkeys(segment.optimizer for segment in log.segments)),
+        "Variables": f"{len(table):,} in {plural(table['layer'].nunique(), 'layer')}, {table['size'].sum():,} entries"
+        if len(table)
+        else "none seen",
+        "Recorded": _schedule_fact(log),
+        "Versions": ", ".join(f"{name} {version}" for name, version in log.info.versions.items()),
+    }
+
+
+def _steps_fact(log: Log) -> str:
+    having = [segment.steps for segment in log.segments if segment.num_steps]
+    if not having:
+        return "none recorded"
+    first, last = min(steps["step"].min() for steps in having), max(steps["step"].max() for steps in having)
+    epochs = max(steps["epoch"].max() for steps in having) + 1
+    span = f"{first} to {last}" if last > first else str(first)
+    return f"{log.num_steps:,} recorded ({span}), {plural(epochs, 'epoch')}"
+
+
+def _withheld_fact(log: Log) -> str:
+    number = sum(int((~segment.steps["applied"].astype(bool)).sum()) for segment in log.segments)
+    return f"{number:,} of {log.num_steps:,}" if number else ""
+
+
+def _loss_fact(log: Log) -> str:
+    losses = log.steps()["loss"].to_numpy(np.float64)
+    if not len(losses) or np.isnan(losses).all():
+        return ""
+    return f"{losses[0]:.4g}" if len(losses) == 1 else f"{losses[0]:.4g} at first, {losses[-1]:.4g} at last"
+
+
+def _schedule_fact(log: Log) -> str:
+    every = log.info.every_steps
+    schedule = "every step" if every == 1 else f"one step in {every}, and every bad one"
+    return f"{schedule}: {', '.join(log.info.statistics)}"
