@@ -271,7 +271,7 @@ def _judgeable(log: Log, min_steps: int) -> Iterator[Segment]:
             yield segment
     for optimizer, count in seen.items():
         if optimizer not in judged:
-            raise Skip(_too_few(count, min_steps, f" of optimizer {optimizer}"))
+            raise Skip(_too_few(count, min_steps, f" of optimizer {optimizer!r}"))
 
 
 def _require_gradients(log: Log) -> None:

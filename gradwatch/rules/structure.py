@@ -52,10 +52,10 @@ class DetachedVariable(Rule):
         self, variables: list[VariableInfo], optimizer: str, steps: tuple[int, int] | None, *, total: int, every: bool
     ) -> Finding:
         if every:
-            what = f"No gradient reaches any of the {plural(total, 'variable')} of optimizer {optimizer}"
+            what = f"No gradient reaches any of the {plural(total, 'variable')} of optimizer {optimizer!r}"
             so = "so nothing is trained: the loss does not depend on them in a way that can be differentiated."
         else:
-            what = f"No gradient reaches {len(variables)} of the {plural(total, 'variable')} of optimizer {optimizer}"
+            what = f"No gradient reaches {len(variables)} of the {plural(total, 'variable')} of optimizer {optimizer!r}"
             so = "so they are never trained."
         return self.finding(
             f"{what} (their gradient is None), {so} They are: {by_layer(variables)}.",
@@ -176,7 +176,10 @@ def listed_names(names: list[str], *, limit: int = 8) -> str:
 
 
 def _is_allowed(variable: VariableInfo, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(variable.path, pattern) for pattern in patterns)
+    """Whether a pattern fits the path, or the path less the names of the models around it ("model/pooler/kernel")."""
+    names = variable.path.split("/")
+    tails = ["/".join(names[start:]) for start in range(len(names))]
+    return any(fnmatch.fnmatchcase(tail, pattern) for tail in tails for pattern in patterns)
 
 
 def _by_optimizer(log: Log) -> dict[str, list[Segment]]:
