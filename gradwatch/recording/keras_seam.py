@@ -5,7 +5,7 @@
 * `tf.function`'s `_clone` and `_jit_compile`: a step that is already a traced function must be traced anew to be
 watched,
   with the options it was made with (`jit_compile`, `input_signature`, ...), which no public call gives back.
-* `FuncGraph.trainable_variables`: the only trace of a variable that a layer uses but never tracked.
+* `FuncGraph._watched_variables`: while a step is traced, the only trace of a variable that was used but never tracked.
 
 `tests/recording/test_keras_seam.py` fails when any of them changes.
 """
@@ -35,7 +35,7 @@ def clone_function(function: Any, python_function: Callable[..., Any]) -> Any:
 
 def variables_used(graph: Any) -> list[Any]:
     """The trainable `tf.Variable`s that the operations of a function graph read."""
-    return list(getattr(graph, "trainable_variables", ()))
+    return list(graph._watched_variables)
 
 
 def is_compiled(function: Any) -> bool:

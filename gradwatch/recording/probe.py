@@ -27,7 +27,7 @@ class Call:
 
     Args:
         optimizer: Name of the optimizer.
-        grads: Gradients as given, `None` where a variable is detached.
+        grads: Gradients to look at, `None` where a variable is detached; taps on those given to the optimizer.
         variables: The variables, as many as gradients.
         learning_rate: Float64 scalar in force at this call.
         loss_scale: Float64 scalar that the gradients are still multiplied by, or `None`.
@@ -81,17 +81,18 @@ def read_call(
     grads: list[Any],
     variables: list[Any],
     *,
+    tap: Callable[[Tensor], Tensor],
     with_weights: bool,
     nested: bool,
     compiled: bool,
 ) -> Call:
-    """Reads what has to be read before the update."""
+    """Reads what has to be read before the update, tensors of the step through `tap`."""
     pairs = zip(grads, variables, strict=True)
     return Call(
         optimizer=name,
-        grads=grads,
+        grads=[None if grad is None else tap(grad) for grad in grads],
         variables=variables,
-        learning_rate=tf.cast(tf.convert_to_tensor(optimizer.learning_rate), tf.float64),
+        learning_rate=tf.cast(tap(tf.convert_to_tensor(optimizer.learning_rate)), tf.float64),
         loss_scale=_loss_scale(optimizer),
         weights=[tf.identity(variable) for grad, variable in pairs if grad is not None] if with_weights else [],
         nested=nested,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 from gradwatch.errors import GradientWarning
-from gradwatch.recording import keras_seam
+from gradwatch.recording import keras_seam, taps
 from gradwatch.recording import probe as probes
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, Counters
 from gradwatch.recording.ledger import Ledger
@@ -190,7 +191,8 @@ class Recorder:
         self._take_inventory(step)
         for call in step.calls:
             if call.loss is None:
-                call.loss = _loss_in(result)
+                loss = _loss_in(result)
+                call.loss = None if loss is None else self._tap(step)(loss)
             self._ledger.record(call, step.batch, sum(call.key == other.key for other in step.calls))
         self._clock.add({BATCH: 1})
 
@@ -210,7 +212,7 @@ class Recorder:
         if call is None:
             return apply(grads, given)
         with probes.without_keras_warning(), self._explaining(call):
-            self._update(call, optimizer, lambda: apply(grads, given))
+            self._update(call, optimizer, grads, lambda grads: apply(grads, given))
         if call.nested:
             self.has_nested_calls = True
             with _own_failures("recording"):
@@ -222,18 +224,25 @@ class Recorder:
         return None
 
     def _read(self, step: _Step, name: str, optimizer: Any, grads: list, variables: list) -> Call:
+        tap = self._tap(step)
         call = probes.read_call(
             name,
             optimizer,
             grads,
             variables,
+            tap=tap,
             with_weights=self._with_weights,
             nested=not step.is_current,
             compiled=step.compiled,
         )
-        if step.is_current:
-            call.loss = step.loss
+        if step.is_current and step.loss is not None:
+            call.loss = tap(step.loss)
         return call
+
+    def _tap(self, step: _Step) -> Callable[[Tensor], Tensor]:
+        if step.compiled or tf.executing_eagerly():
+            return lambda tensor: tensor
+        return functools.partial(taps.tap, anchor=self._clock.variable.read_value())
 
     @contextlib.contextmanager
     def _explaining(self, call: Call) -> Iterator[None]:
@@ -244,22 +253,26 @@ class Recorder:
                 raise
             raise self._on_all_detached(call.optimizer, call.variables) from error
 
-    def _update(self, call: Call, optimizer: Any, apply: Callable[[], Any]) -> None:
+    def _update(self, call: Call, optimizer: Any, grads: list, apply: Callable[[list], Any]) -> None:
         if not call.attached:
-            apply()
+            apply(grads)
             return
         own_check = probes.scales_itself(optimizer)
         if own_check:
             call.applied = call.finite
         if not self._guards:
-            apply()
+            apply(grads)
             return
         # The check has to come before the update here; elsewhere nothing is computed before it that is not needed.
         free = tf.equal(self._clock[LATCHED], 0)
         call.applied = tf.logical_and(free, call.finite)
-        probes.apply_if(free if own_check else call.applied, apply)
-        if not own_check:
-            self._latch(call)
+        if own_check:
+            probes.apply_if(free, lambda: apply(grads))
+            return
+        # Inside the branch the update must meet the tail of the gradient that it meets without a watch.
+        inside = (lambda: grads) if call.compiled else (lambda: [taps.transplant(grad) for grad in grads])
+        probes.apply_if(call.applied, lambda: apply(inside()))
+        self._latch(call)
 
     def _latch(self, call: Call) -> None:
         """Counts the updates held back in a row, and latches at once where that was asked for."""
