@@ -103,7 +103,7 @@ class Diagnosis:
         found = ", ".join(plural(count, words[severity]) for severity, count in counts if count)
         judged = f"{plural(len(self.passed), 'rule')} passed, {len(self.skipped)} could not judge"
         head = "Not healthy" if not self.ok else "Suspicious" if self._doubtful() else "Healthy"
-        if not self.passed and not self.findings:
+        if len(self.passed) <= 1 < len(self.skipped) and not self.findings:
             head = "Not judged"
         return f"{head}: {found or 'no findings'} ({judged})."
 

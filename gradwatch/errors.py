@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,3 +40,14 @@ class DetachedVariableError(GradientError):
 
 class LogFormatError(ValueError):
     """A file or directory is not a gradwatch log, is damaged, or was written by a newer version."""
+
+
+def warn(message: str) -> None:
+    """Warns with a `GradientWarning` that points at the user's line, not into gradwatch, Keras or TensorFlow."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USER:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, GradientWarning, stacklevel=level)
+
+
+_NOT_THE_USER = ("gradwatch", "keras", "tensorflow", "contextlib")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -61,8 +60,8 @@ class Log:
         return sum(segment.num_records for segment in self._segments)
 
     def __repr__(self) -> str:
-        steps = self.steps()["step"]
-        span = f", {steps.iloc[0]} to {steps.iloc[-1]}" if len(steps) else ""
+        steps = [segment.steps["step"] for segment in self._segments if segment.num_steps]
+        span = f", {min(s[0] for s in steps)} to {max(s[-1] for s in steps)}" if steps else ""
         return f"<gradwatch.Log: {self.num_steps} steps{span}, {len(self._variables)} variables, {len(self)} records>"
 
     def _repr_html_(self) -> str:
@@ -119,7 +118,7 @@ class Log:
             for segment in self._segments
         ]
         if not parts:
-            return pd.DataFrame(columns=list(schema.STEPS_TABLE_COLUMNS))
+            return self._typed(pd.DataFrame(columns=list(schema.STEPS_TABLE_COLUMNS)))
         table = pd.concat(parts, ignore_index=True).sort_values("step", kind="stable", ignore_index=True)
         return table[list(schema.STEPS_TABLE_COLUMNS)]
 
@@ -249,7 +248,8 @@ class Log:
     @staticmethod
     def _typed(empty: pd.DataFrame) -> pd.DataFrame:
         dtypes = {column.name: column.dtype for column in (*schema.STEP_COLUMNS, *schema.STATISTICS)}
-        dtypes |= {"optimizer": "category", "layer": "category", "variable": "category", "detached": "bool"}
+        dtypes |= dict.fromkeys(("optimizer", "layer", "variable"), "category")
+        dtypes |= {"detached": "bool", "global_norm": "float64"}
         return empty.astype({name: dtypes[name] for name in empty.columns})
 
 
@@ -312,7 +312,7 @@ def _with_missing(
 
 def _column(name: str, values: npt.NDArray) -> pd.Series | npt.NDArray:
     if name not in schema.COUNTS:
-        return values
+        return values.astype(np.float64, copy=False)
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
     counts = np.where(missing, 0, values).astype(np.int64)
     return pd.Series(pd.arrays.IntegerArray(counts, missing))
@@ -331,9 +331,3 @@ def _in_step_order(parts: list[pd.DataFrame]) -> pd.DataFrame:
             categories = list(dict.fromkeys(label for part in parts for label in part[name].cat.categories))
             parts = [part.assign(**{name: part[name].cat.set_categories(categories)}) for part in parts]
     return pd.concat(parts, ignore_index=True).sort_values("step", kind="stable", ignore_index=True)
-
-
-def select(log: Log, keep: npt.NDArray[np.int64]) -> Log:
-    """The log with only the steps numbered `keep`."""
-    segments = [segment.take(np.isin(segment.steps["step"], keep)) for segment in log.segments]
-    return Log(log.variable_infos, [dataclasses.replace(s) for s in segments], log.info)

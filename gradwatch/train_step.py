@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from gradwatch.callback import require_one_replica, require_tensorflow_backend
 from gradwatch.diagnosis import Diagnosis
-from gradwatch.errors import GradientWarning
+from gradwatch.errors import warn
 from gradwatch.log import Log
 from gradwatch.options import Options, check_options
 from gradwatch.recording import keras_seam
@@ -53,7 +52,13 @@ class WatchedStep:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs one step and returns what it returns."""
-        result = self._step(*args, **kwargs)
+        try:
+            result = self._step(*args, **kwargs)
+        except Exception as error:
+            # AutoGraph turns an error that is raised while it traces into one of its own.
+            if self._watcher.refusal is None or error is self._watcher.refusal:
+                raise
+            raise self._watcher.refusal from error
         if tf.executing_eagerly():  # else it is being traced into a function of the user's, and nothing has run yet
             self._check_seen()
             self._watcher.look(1)
@@ -105,12 +110,10 @@ class WatchedStep:
             return
         self._seen = True
         if self._watcher.recorder.num_calls_traced == 0:
-            warnings.warn(
+            warn(
                 "The watched step ran without calling `apply` on any watched optimizer, so nothing is recorded. If the "
                 "step calls a `tf.function` that ran before, wrap that function instead; if it uses another optimizer, "
-                "name it with `optimizers=`.",
-                GradientWarning,
-                stacklevel=3,
+                "name it with `optimizers=`."
             )
 
 

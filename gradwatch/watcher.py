@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gradwatch import records
+from gradwatch import records, schema
 from gradwatch.diagnosis import Diagnosis, diagnose
-from gradwatch.errors import DetachedVariableError, GradientError, GradientWarning, NonFiniteGradientError
+from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, warn
 from gradwatch.log import Log
 from gradwatch.options import Options, describe_run
 from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
@@ -55,6 +54,7 @@ class Watcher:
         self._sinks = list(options.sinks)
         if options.run_dir is not None:
             self._sinks.insert(0, ParquetSink(options.run_dir))
+        self.refusal: DetachedVariableError | None = None
         self._told: set[tuple[str, str]] = set()
         self._steps_since_drain: int | None = None
         self._alarms = 0
@@ -156,11 +156,9 @@ class Watcher:
                 sink.flush()
             except Exception as error:
                 self._sinks.remove(sink)
-                warnings.warn(
+                warn(
                     f"gradwatch stops writing to {type(sink).__name__}, training goes on and the log stays in memory: "
-                    f"{type(error).__name__}: {error}",
-                    GradientWarning,
-                    stacklevel=2,
+                    f"{type(error).__name__}: {error}"
                 )
 
     def _kept(self) -> Log:
@@ -189,7 +187,7 @@ class Watcher:
                 self._told.add(cause)
                 fresh.append(finding)
         for finding in fresh:
-            warnings.warn(_words(finding), GradientWarning, stacklevel=2)
+            warn(_words(finding))
 
     def _stop(self, error: GradientError) -> None:
         self.close()
@@ -223,11 +221,18 @@ class Watcher:
         steps["step"][:] = last + 1
         steps["loss"][:] = steps["learning_rate"][:] = steps["loss_scale"][:] = np.nan
         names = self.options.statistics
-        segment = Segment(optimizer, (), numbers, steps, {name: np.zeros((1, 0), np.float32) for name in names})
+        segment = Segment(optimizer, (), numbers, steps, {name: np.zeros((1, 0), _dtype_of(name)) for name in names})
         self._keep([segment])
         findings = diagnose(self._kept(), (DetachedVariable(),)).findings
         message = _words(findings[0]) if findings else f"No variable given to optimizer {optimizer!r} has a gradient."
-        return DetachedVariableError(message, findings=findings, step=last + 1)
+        self.refusal = DetachedVariableError(
+            f"{message} (Keras says: No gradients provided for any variable.)", findings=findings, step=last + 1
+        )
+        return self.refusal
+
+
+def _dtype_of(name: str) -> type:
+    return np.int64 if name in schema.COUNTS else np.float64
 
 
 def _error_for(stopping: list[Finding], diagnosis: Diagnosis) -> GradientError:
@@ -238,7 +243,9 @@ def _error_for(stopping: list[Finding], diagnosis: Diagnosis) -> GradientError:
     elif root.rule == "DetachedVariable":
         kind = DetachedVariableError
     others = [finding for finding in diagnosis.findings if finding is not root]
-    return kind(_words(root), findings=(root, *others), step=root.first_step)
+    more = [f"[{finding.code} {finding.rule}] {finding.message}" for finding in stopping[1:]]
+    message = " ".join([_words(root), *(["At the same time:", *more] if more else [])])
+    return kind(message, findings=(root, *others), step=root.first_step)
 
 
 def _words(finding: Finding) -> str:
@@ -251,8 +258,4 @@ def _own_failures(doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        warnings.warn(
-            f"gradwatch failed at {doing}; training goes on: {type(error).__name__}: {error}",
-            GradientWarning,
-            stacklevel=3,
-        )
+        warn(f"gradwatch failed at {doing}; training goes on: {type(error).__name__}: {error}")

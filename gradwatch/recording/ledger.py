@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from gradwatch.errors import GradientWarning
+from gradwatch.errors import warn
 from gradwatch.recording import buffer, statistics
 from gradwatch.recording.buffer import ALARMS, BATCH, CALLS, EPOCH, STEP, Counters, RowBuffer
 from gradwatch.recording.probe import Call, apply_if
@@ -125,10 +124,8 @@ class Ledger:
 
 
 def _warn_of_loss(layout: Layout, lost: int) -> None:
-    warnings.warn(
+    warn(
         f"gradwatch lost {lost} records of optimizer {layout.optimizer!r}: it was called more than "
         f"{layout.buffer.capacity} times between two looks of the host. Use a smaller `steps_per_execution`, fewer "
-        "calls in a loop inside the step, or a larger `every_steps`.",
-        GradientWarning,
-        stacklevel=2,
+        "calls in a loop inside the step, or a larger `every_steps`."
     )

@@ -10,13 +10,12 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
-from gradwatch.errors import GradientWarning
+from gradwatch.errors import warn
 from gradwatch.recording import keras_seam, taps
 from gradwatch.recording import probe as probes
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, Counters
@@ -318,8 +317,4 @@ def _own_failures(doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        warnings.warn(
-            f"gradwatch failed at {doing}, training goes on without it: {type(error).__name__}: {error}",
-            GradientWarning,
-            stacklevel=2,
-        )
+        warn(f"gradwatch failed at {doing}, training goes on without it: {type(error).__name__}: {error}")

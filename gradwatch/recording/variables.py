@@ -95,6 +95,8 @@ def find_optimizers(model: Any) -> dict[str, Optimizer]:
     if getattr(model, "optimizer", None) is not None:
         found["optimizer"] = model.optimizer
     for name, value in vars(model).items():
+        if name.startswith("_"):
+            continue  # Keras' own bookkeeping
         for label, optimizer in _optimizers_in(name, value):
             if not any(optimizer is known for known in found.values()):
                 found[label] = optimizer
@@ -103,7 +105,7 @@ def find_optimizers(model: Any) -> dict[str, Optimizer]:
 
 def _optimizers_in(name: str, value: Any) -> Iterator[tuple[str, Optimizer]]:
     if isinstance(value, keras.optimizers.Optimizer):
-        yield name.lstrip("_"), value
+        yield name, value
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             if isinstance(item, keras.optimizers.Optimizer):

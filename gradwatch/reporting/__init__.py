@@ -59,6 +59,9 @@ class Report:
     def __str__(self) -> str:
         return str(self.diagnosis)
 
+    def __repr__(self) -> str:
+        return f"<gradwatch.Report of {self.log!r}; show it in a notebook, or .save('report.html')>"
+
 
 def report(log: Log, diagnosis: Diagnosis | None = None) -> Report:
     """Makes the report of a log.

@@ -230,7 +230,7 @@ class ZeroGradient(Rule):
             layers = [*dict.fromkeys(variable.layer for variable in infos)]
             yield self.finding(
                 f"The gradient of {plural(len(found), 'variable')} in {listed(layers)} is exactly zero in every entry, "
-                f"in each of the last {shortest} or more recorded steps up to step {last}.",
+                f"at every recorded step for at least {shortest} steps up to the end, step {last}.",
                 variables=[variable.path for variable in infos],
                 layers=layers,
                 steps=(int(dead["first_step"].min()), last),

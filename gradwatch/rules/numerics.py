@@ -105,7 +105,10 @@ class NonFiniteGradient(Rule):
         if hit.first("nonfinite_inputs") > 0:
             return "The batch of that step holds NaN or Inf itself."
         if mask.all():
-            return "Every variable is hit, so it comes from the loss, from the last layer or from the batch."
+            return (
+                f"Every variable is hit, so it comes from layer {layer}, from what stands after it (the loss, or a "
+                "layer without variables, such as a Lambda), or from the batch."
+            )
         return f"It most likely starts in layer {layer}: no layer nearer to the output is hit."
 
     @staticmethod
@@ -139,7 +142,9 @@ class NonFiniteLoss(Rule):
         bad = [segment.steps["nonfinite_loss"] for segment in log.segments]
         seen = [(~np.isnan(segment.steps["loss"])).any() for segment in log.segments]
         if not any(seen) and not any(rows.any() for rows in bad):
-            raise Skip("The loss of no step was seen; return it from the step, alone or under the name 'loss'.")
+            raise Skip(
+                "The loss of no step was seen. It is heard from `compute_loss`, or found in what the step returns."
+            )
         hits = _in_order(log, bad)
         if hits:
             word = "NaN" if np.isnan(hits[0].first("loss")) else "infinite"

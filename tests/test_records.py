@@ -1,0 +1,34 @@
+import numpy as np
+
+from gradwatch import records
+from gradwatch.testing import synthetic_log
+
+VARIABLES = {"a": (2,), "b": (3,)}
+
+
+def segment(**columns):
+    return synthetic_log(num_steps=3, variables=VARIABLES, **columns).segments[0]
+
+
+def test_join_keeps_order_and_keys_apart():
+    first, other = segment(), segment(optimizer="other")
+    joined = records.join([first, other, first])
+    assert [part.optimizer for part in joined] == [first.optimizer, "other"]
+    assert [part.num_steps for part in joined] == [6, 3]
+    assert records.join([]) == ()
+
+
+def test_take_a_slice_makes_no_copy():
+    whole = segment()
+    part = whole.take(slice(1, None))
+    assert part.num_steps == 2
+    assert np.shares_memory(part.values["grad_norm"], whole.values["grad_norm"])
+    assert part.num_records == 4
+
+
+def test_renumber_sorts_the_columns():
+    whole = segment(grad_norm=np.array([[1.0, 2.0]] * 3))
+    turned = records.renumber(whole, {0: 5, 1: 2})
+    assert turned.variables == (2, 5)
+    assert turned.values["grad_norm"][0].tolist() == [2.0, 1.0]
+    assert records.renumber(whole, {0: 0, 1: 1}).values is whole.values
