@@ -93,7 +93,7 @@ def test_optimizer_with_too_few_steps_is_named_beside_a_finding():
     short = synthetic_log(variables={"x/kernel": (2, 2)}, optimizer="short", num_steps=3)
     findings = VanishingGradient().check(merged_log(long, short))
     assert next(findings).layers[0] == "layer_3"
-    with pytest.raises(Skip, match="optimizer short"):
+    with pytest.raises(Skip, match="optimizer 'short'"):
         next(findings)
 
 

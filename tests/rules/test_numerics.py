@@ -53,7 +53,7 @@ def test_layer_nearest_to_the_output_is_the_root_suspect():
 
 def test_every_variable_hit_points_at_the_loss():
     (finding,) = findings_of(NonFiniteGradient(), synthetic_log(nan_count=bad_at(5)))
-    assert "comes from the loss" in finding.message
+    assert "comes from layer head, from what stands after it (the loss" in finding.message
 
 
 def test_bad_batch_is_named():

@@ -26,7 +26,7 @@ def test_partly_detached_is_a_warning_grouped_by_layer():
     assert finding.severity == "warning"
     assert (finding.variables, finding.layers) == (("dense/kernel", "dense/bias"), ("dense",))
     assert finding.value == 2
-    assert "No gradient reaches 2 of the 4 variables of optimizer adam" in finding.message
+    assert "No gradient reaches 2 of the 4 variables of optimizer 'adam'" in finding.message
     assert "so they are never trained" in finding.message
     assert "dense (kernel, bias)" in finding.message
     assert "`.numpy()`" in finding.remedy

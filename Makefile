@@ -1,0 +1,39 @@
+# Every target makes the environment it needs. PYTHON may name another interpreter, VENV another place.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+.PHONY: help demo test lint format picture clean
+
+help:            ## what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(VENV)/.demo   ## train on real data: healthy, then three mistakes; writes runs/demo/report.html
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test   ## run the tests, the examples and the notebooks
+	$(PYTEST)
+
+lint: $(VENV)/.lint   ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.lint   ## bring the sources into style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+picture: demo   ## draw the picture of the README anew
+	cp runs/demo/overview.png docs/overview.png
+
+clean:   ## remove the environment and everything that was made
+	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# An environment with an extra of setup.cfg; venv needs a Debian package that may be missing, virtualenv does not.
+$(VENV)/.%: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "gradwatch needs Python 3.10 or newer: make PYTHON=...")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV))
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
