@@ -11,8 +11,10 @@ import keras
 import tensorflow as tf
 
 from gradwatch.diagnosis import Diagnosis
+from gradwatch.errors import warn
 from gradwatch.log import Log
 from gradwatch.options import check_options
+from gradwatch.recording import keras_seam
 from gradwatch.recording.variables import find_optimizers
 from gradwatch.reporting import Report, report
 from gradwatch.rules import RULES, Rule
@@ -122,17 +124,27 @@ class GradientWatch(keras.callbacks.Callback):
             active=lambda: self._function is not None and self._function.running,
             compiled=bool(model.jit_compile) and not model.run_eagerly,
         )
-        _put_step(model, plain, step)
         function = model.train_function
-        if not (isinstance(function, _WatchedFunction) and function.watches == [self]):
+        reuse = isinstance(function, _WatchedFunction) and function.watches == [self]
+        if not reuse:
+            _warn_of_trainable(model)
+        _put_step(model, plain, step, function)
+        if not reuse:
             model.train_function = None  # else it was traced with this watch, and is not traced again
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Takes the watched step off the model again; Keras has made its train function of it."""
-        if "train_step" in vars(self.model) and hasattr(self.model.train_step, "gradwatch_restores"):
-            self.model.train_step.gradwatch_restores()
+        _take_step_off(self.model, trained=True)
         self._function = _WatchedFunction.around(self.model)
         self._function.add(self)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Leaves a model alone that is evaluated, not trained."""
+        _take_step_off(self.model, trained=False)
+
+    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Leaves a model alone that predicts."""
+        _take_step_off(self.model, trained=False)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Tells the device which epoch it is."""
@@ -203,21 +215,43 @@ class _WatchedFunction:
             self.running = False
 
 
-def _put_step(model: Any, plain: Callable[..., Any], step: Callable[..., Any]) -> None:
+def _put_step(model: Any, plain: Callable[..., Any], step: Callable[..., Any], function: Any) -> None:
     """Puts a step on the model that knows how to take itself, and other watched steps under it, off again."""
     had_own = "train_step" in vars(model)
     under = getattr(plain, "gradwatch_restores", None)
 
-    def restore() -> None:
+    def restore(trained: bool) -> None:
         if under is not None:
-            under()
-        elif had_own:
+            under(trained)
+            return
+        if had_own:
             model.train_step = plain
         else:
             del model.train_step
+        if not trained:
+            model.train_function = function
 
     step.gradwatch_restores = restore  # type: ignore[attr-defined]
     model.train_step = step
+
+
+def _take_step_off(model: Any, *, trained: bool) -> None:
+    restore = getattr(vars(model).get("train_step"), "gradwatch_restores", None)
+    if restore is not None:
+        restore(trained)
+
+
+def _warn_of_trainable(model: Any) -> None:
+    """Says so when a layer was frozen or unfrozen without compiling again, which Keras alone would not heed."""
+    if model.train_function is None or model.optimizer is None or not model.optimizer.built:
+        return
+    compiled = {id(variable) for variable in keras_seam.optimizer_variables(model.optimizer)}
+    if type(model).train_step is keras.Model.train_step and compiled != {id(v) for v in model.trainable_variables}:
+        warn(
+            f"Layers of the model {model.name!r} were frozen or unfrozen after it was compiled and trained. Keras goes "
+            "on with the variables of before until `compile` is called again; a watched `fit` is traced anew and heeds "
+            "the change at once. Call `model.compile(...)` after changing `trainable`."
+        )
 
 
 def require_tensorflow_backend() -> None:
@@ -245,14 +279,14 @@ def require_model(model: Any) -> None:
             f"The model {model.name!r} is not compiled, so there is no optimizer to watch. Call `model.compile(...)` "
             "first; for a loop of your own use `gradwatch.watch_train_step`."
         )
-    require_one_replica(model.distribute_strategy)
+    require_strategy(model.distribute_strategy)
 
 
-def require_one_replica(strategy: tf.distribute.Strategy) -> None:
-    """Raises a NotImplementedError for a strategy with several replicas."""
-    if strategy.num_replicas_in_sync > 1:
+def require_strategy(strategy: Any) -> None:
+    """Raises a NotImplementedError for a strategy that does not keep its replicas in step."""
+    known = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy, tf.distribute.OneDeviceStrategy)
+    if type(strategy).__name__ != "_DefaultDistributionStrategy" and not isinstance(strategy, known):
         raise NotImplementedError(
-            f"gradwatch does not watch training on several replicas yet. Received: {type(strategy).__name__} with "
-            f"{strategy.num_replicas_in_sync} replicas. Leave the watch out, or train on one "
-            "replica to look at gradients."
+            f"gradwatch does not watch training under this strategy. Received: {type(strategy).__name__}. It works "
+            "with MirroredStrategy, MultiWorkerMirroredStrategy and OneDeviceStrategy; leave the watch out with others."
         )

@@ -120,7 +120,7 @@ def _run_dir(value: Any) -> str | None:
 
 def _fail_fast(value: Any, rules: tuple[Rule, ...]) -> bool | frozenset[str]:
     if value is None:
-        value = os.environ.get(FAIL_FAST_VARIABLE, "").lower() in ("1", "true", "yes")
+        value = _from_environment(os.environ.get(FAIL_FAST_VARIABLE, ""))
     if isinstance(value, bool):
         return value
     if not isinstance(value, Collection):
@@ -130,8 +130,16 @@ def _fail_fast(value: Any, rules: tuple[Rule, ...]) -> bool | frozenset[str]:
     return resolve_rules(value, rules)
 
 
+def _from_environment(text: str) -> bool | list[str]:
+    """True for "1" and its like, false for "0" and its like, else names or codes of rules, with commas."""
+    text = text.strip()
+    if text.lower() in ("", "0", "false", "no", "off"):
+        return False
+    return True if text.lower() in ("1", "true", "yes", "on") else [name.strip() for name in text.split(",")]
+
+
 def _patterns(value: Any) -> tuple[str, ...]:
-    patterns = (value,) if isinstance(value, str) else tuple(value)
+    patterns = (value,) if isinstance(value, str | int | float) or value is None else tuple(value)
     if not all(isinstance(pattern, str) for pattern in patterns):
         raise TypeError(
             "`allow_detached` must be glob patterns of variable paths, such as ('pooler/*',). "

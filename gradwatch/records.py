@@ -23,6 +23,8 @@ STEP_DTYPES: dict[str, np.dtype] = {
     "nonfinite_loss": np.dtype(np.bool_),
     "learning_rate": np.dtype(np.float64),
     "loss_scale": np.dtype(np.float64),
+    "overflow": np.dtype(np.bool_),
+    "replica": np.dtype(np.int32),
     "nonfinite_inputs": np.dtype(np.int64),
 }
 
@@ -38,6 +40,7 @@ class VariableInfo:
         dtype: Its dtype, "float32".
         tracked: Whether its model knows it; false for a variable that was used but never tracked.
         cut: Where the path to the loss is cut, or `None`.
+        submodel: Name of the Keras model that it belongs to, if that is part of the model that is trained; else "".
     """
 
     path: str
@@ -46,6 +49,7 @@ class VariableInfo:
     dtype: str
     tracked: bool = True
     cut: str | None = None
+    submodel: str = ""
 
     @property
     def size(self) -> int:

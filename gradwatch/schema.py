@@ -37,6 +37,8 @@ STEP_COLUMNS = (
     Column("nonfinite_loss", "bool", "1", "whether the loss was seen and is NaN or Inf"),
     Column("learning_rate", "float64", "1", "learning rate in force at this step"),
     Column("loss_scale", "float64", "1", "loss scale the gradient was divided by; missing without loss scaling"),
+    Column("overflow", "bool", "1", "whether an optimizer that adapts its loss scale held the update back"),
+    Column("replica", "int64", "1", "first replica of several whose gradient held NaN or Inf; -1 for none"),
     Column("nonfinite_inputs", "int64", "entries", "NaN or Inf entries in the batch; counted on bad steps only"),
 )
 """Facts about one optimizer call; one value a step."""

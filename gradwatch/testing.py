@@ -153,6 +153,8 @@ def _steps(num_steps: int, given: Mapping[str, object]) -> dict[str, npt.NDArray
         "loss": 1.0,
         "learning_rate": 1e-3,
         "loss_scale": np.nan,
+        "overflow": False,
+        "replica": -1,
         "nonfinite_inputs": 0,
     }
     columns |= {name: np.nan if value is None else value for name, value in given.items()}

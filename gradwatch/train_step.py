@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from gradwatch.callback import require_one_replica, require_tensorflow_backend
+from gradwatch.callback import require_strategy, require_tensorflow_backend
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.errors import warn
 from gradwatch.log import Log
@@ -184,7 +184,7 @@ def watch_train_step(
         rules=rules,
         sinks=sinks,
     )
-    require_one_replica(tf.distribute.get_strategy())
+    require_strategy(tf.distribute.get_strategy())
     return WatchedStep(train_step, _checked_model(model), _named_optimizers(optimizers, model), options)
 
 
@@ -213,7 +213,7 @@ def _named_optimizers(given: Any, model: Any) -> dict[str, Any]:
         named = {str(name): optimizer for name, optimizer in given.items()}
     else:
         named = {}
-        for optimizer in given if isinstance(given, Iterable) else (given,):
+        for optimizer in given if isinstance(given, Iterable) and not isinstance(given, str) else (given,):
             named[_unused(getattr(optimizer, "name", "optimizer"), named)] = optimizer
     for optimizer in named.values():
         if not isinstance(optimizer, keras.optimizers.Optimizer):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import platform
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,10 +52,11 @@ class Watcher:
             max_streak=options.max_consecutive_skips,
             on_all_detached=self._all_detached,
         )
+        self._model: weakref.ref | None = None
         self._model_name = ""
         self._segments: list[Segment] = []
         self._sinks = list(options.sinks)
-        if options.run_dir is not None:
+        if options.run_dir is not None and _is_chief():
             self._sinks.insert(0, ParquetSink(options.run_dir))
         self.refusal: DetachedVariableError | None = None
         self._told: set[tuple[str, str]] = set()
@@ -74,6 +78,12 @@ class Watcher:
 
     def start(self, model: Any, steps_at_once: int = 1) -> None:
         """Begins a run of `fit`, or the only run of a loop."""
+        if self._model is not None and self._model() not in (None, model):
+            warn(
+                f"This watch has watched the model {self._model_name!r} before; the records of {model.name!r} go into "
+                "the same log. Use a watch of its own for each model."
+            )
+        self._model = None if model is None else weakref.ref(model)
         self._model_name = getattr(model, "name", "") or ""
         with _own_failures("reading the records"):
             self._drain()
@@ -229,6 +239,17 @@ class Watcher:
             f"{message} (Keras says: No gradients provided for any variable.)", findings=findings, step=last + 1
         )
         return self.refusal
+
+
+def _is_chief() -> bool:
+    """Whether this is the process of a cluster that writes what all share; true where there is no cluster."""
+    with contextlib.suppress(ValueError):
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        task = config.get("task", {})
+        if "chief" in config.get("cluster", {}):
+            return task.get("type") == "chief"
+        return int(task.get("index", 0)) == 0
+    return True
 
 
 def _dtype_of(name: str) -> type:

@@ -14,6 +14,7 @@ from programs import (
     Spy,
     SpyingSGD,
     attention,
+    cnn,
     features,
     fit,
     identical,
@@ -26,6 +27,7 @@ from programs import (
 
 import gradwatch
 from gradwatch import DetachedVariableError, GradientError, GradientWarning, GradientWatch, NonFiniteGradientError
+from gradwatch.callback import require_strategy
 
 MODES = {
     "graph": {},
@@ -157,6 +159,16 @@ def test_train_on_batch_after_fit_is_plain():
     count = len(watch.log)
     assert np.isfinite(model.train_on_batch(x[:8], labels()[:8]))
     assert len(watch.log) == count
+
+
+@pytest.mark.parametrize("options", ["fail fast", "skip"])
+def test_guards_under_xla_without_moving_statistics(options):
+    states = []
+    for callbacks in ([], [GradientWatch(**OPTIONS[options])]):
+        model, x = cnn()
+        fit(model, x, *callbacks, jit_compile=True)
+        states.append(state(model))
+    assert identical(*states)
 
 
 # True.
@@ -304,7 +316,7 @@ def test_frozen_then_unfrozen_layer():
     fit(model, x, watch, epochs=1)
     assert not watch.log.variables()["variable"].str.contains("hidden").any()
     model.get_layer("hidden").trainable = True
-    fit(model, x, watch, epochs=1)
+    fit(model, x, watch, epochs=1)  # compiles again
     assert watch.log.variables()["variable"].tolist() == [v.path for v in model.trainable_variables]
     assert watch.log.wide("grad_norm")["mlp/hidden/kernel"].isna().tolist() == [True] * 5 + [False] * 5
     assert watch.diagnosis.findings == ()
@@ -599,12 +611,13 @@ def test_another_backend(monkeypatch):
         GradientWatch()
 
 
-def test_several_replicas_are_refused():
-    strategy = types.SimpleNamespace(num_replicas_in_sync=2)
-    from gradwatch.callback import require_one_replica
+def test_other_strategies_are_refused():
+    class ParameterServerStrategy:
+        pass
 
-    with pytest.raises(NotImplementedError, match="2 replicas"):
-        require_one_replica(strategy)
+    with pytest.raises(NotImplementedError, match="ParameterServerStrategy"):
+        require_strategy(ParameterServerStrategy())
+    require_strategy(tf.distribute.get_strategy())
 
 
 def test_environment_sets_the_defaults(monkeypatch, tmp_path):
@@ -702,3 +715,77 @@ def test_watch_does_not_keep_a_model_alive():
     keras.backend.clear_session()
     gc.collect()
     assert reference() is None
+
+
+# What is not trained, and what is not a training.
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("options", ["fail fast", "skip"])
+def test_moving_statistics_do_not_keep_the_nan_of_a_batch_held_back(mode, options):
+    model = keras.Sequential(
+        [keras.Input((8,)), keras.layers.BatchNormalization(), keras.layers.Dense(4, activation="softmax")]
+    )
+    start = model.get_weights()
+    watch = GradientWatch(**OPTIONS[options])
+    if options == "fail fast":
+        with pytest.raises(NonFiniteGradientError):
+            fit(model, bad_rows(), watch, epochs=1, shuffle=False, **MODES[mode])
+    else:
+        with pytest.warns(GradientWarning):
+            fit(model, bad_rows(), watch, epochs=1, shuffle=False, **MODES[mode])
+    reference = keras.models.clone_model(model)
+    reference.set_weights(start)
+    x, y = features(8), labels()
+    good = np.r_[0:32] if options == "fail fast" else np.r_[0:32, 48:70]
+    fit(reference, x[good], y=y[good], epochs=1, shuffle=False, **MODES[mode])
+    for got, want in zip(model.get_weights(), reference.get_weights()):
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
+
+
+def test_evaluate_and_predict_leave_the_model_alone():
+    model, x = mlp()
+    fit(model, x)
+    before = model.train_function
+    watch = GradientWatch()
+    model.evaluate(x, labels(), verbose=0, callbacks=[watch])
+    model.predict(x, verbose=0, callbacks=[watch])
+    assert "train_step" not in vars(model)
+    assert model.train_function is before
+    assert len(watch.log) == 0
+
+
+def test_freezing_without_compiling_is_told():
+    model, x = mlp()
+    fit(model, x)
+    model.get_layer("hidden").trainable = False
+    with pytest.warns(GradientWarning, match="frozen or unfrozen"):
+        model.fit(x, labels(), verbose=0, callbacks=[GradientWatch()])
+
+
+def test_one_watch_for_two_models_is_told():
+    watch = GradientWatch()
+    fit(linear(), features(8), watch)
+    with pytest.warns(GradientWarning, match="watch of its own for each model"):
+        fit(linear(), features(8), watch)
+
+
+def test_a_new_watch_leaves_the_earlier_run_until_it_has_records(tmp_path):
+    watch = GradientWatch(tmp_path / "run")
+    fit(linear(), features(8), watch)
+    again = GradientWatch(tmp_path / "run")
+    assert gradwatch.load(tmp_path / "run").num_steps == 10
+    fit(linear(), features(8), again, epochs=1)
+    assert gradwatch.load(tmp_path / "run").num_steps == 5
+
+
+@pytest.mark.parametrize(("text", "rules"), [("GW201", {"NonFiniteGradient"}), ("off", False), ("on", True)])
+def test_fail_fast_from_the_environment(monkeypatch, text, rules):
+    monkeypatch.setenv("GRADWATCH_FAIL_FAST", text)
+    assert GradientWatch()._watcher.options.fail_fast == rules
+
+
+def test_fail_fast_from_the_environment_is_checked(monkeypatch):
+    monkeypatch.setenv("GRADWATCH_FAIL_FAST", "maybe")
+    with pytest.raises(ValueError, match="maybe"):
+        GradientWatch()

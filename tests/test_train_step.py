@@ -276,3 +276,20 @@ def test_bad_input(arguments, error, match):
     arguments = {"train_step": lambda: None, **arguments}
     with pytest.raises(error, match=match):
         watch_train_step(arguments.pop("train_step"), **arguments)
+
+
+def test_numpy_batch_and_a_loss_that_is_a_number():
+    x = features(8)
+    x[3, 2] = np.inf
+    model, optimizer, step, _ = make()
+    watched = watch_train_step(
+        lambda x, y: float(step(tf.constant(x), tf.constant(y))), model=model, optimizers=optimizer
+    )
+    with pytest.warns(GradientWarning):
+        watched(x[:14], labels()[:14])
+    assert watched.log.segments[0].steps["nonfinite_inputs"].tolist() == [1]
+    assert watched.diagnosis.findings[0].rule == "NonFiniteInput"
+    model, optimizer, step, _ = make()
+    watched = watch_train_step(lambda x, y: float(step(x, y)), model=model, optimizers=optimizer)
+    loss = watched(*batches()[0])
+    assert watched.log.steps()["loss"].tolist() == [pytest.approx(loss)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import concurrent.futures
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,12 @@ EPOCH, BATCH, STEP, LATCHED, ALARMS = range(5)
 CALLS, ROWS = range(2)
 
 
+def _outside(make: Callable[[], Any]) -> Any:
+    """Makes a variable as if nothing was being traced and no strategy was in force: both belong to a thread."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as elsewhere:
+        return elsewhere.submit(make).result()
+
+
 class Counters:
     """A few int64 counters in one variable on the device, made outside of any graph that is being traced.
 
@@ -27,8 +34,9 @@ class Counters:
 
     def __init__(self, num_counters: int) -> None:
         self._size = num_counters
-        with tf.init_scope():
-            self.variable = tf.Variable(tf.zeros([num_counters], tf.int64), trainable=False, name="gradwatch_counters")
+        self.variable = _outside(
+            lambda: tf.Variable(tf.zeros([num_counters], tf.int64), trainable=False, name="gradwatch_counters")
+        )
 
     def __getitem__(self, index: int) -> Tensor:
         return self.variable[index]
@@ -60,8 +68,9 @@ class RowBuffer:
         self.width = width
         self.capacity = capacity
         self.counters = Counters(2)
-        with tf.init_scope():
-            self.rows = tf.Variable(tf.zeros([capacity, width], tf.float64), trainable=False, name="gradwatch_rows")
+        self.rows = _outside(
+            lambda: tf.Variable(tf.zeros([capacity, width], tf.float64), trainable=False, name="gradwatch_rows")
+        )
         self._drained = 0
 
     def append(self, row: Tensor, only_if: Tensor | None = None) -> None:

@@ -93,12 +93,16 @@ class Ledger:
             "nonfinite_loss": tf.constant(False) if call.loss is None else ~tf.math.is_finite(call.loss),
             "learning_rate": call.learning_rate,
             "loss_scale": missing if call.loss_scale is None else call.loss_scale,
-            "nonfinite_inputs": self._nonfinite_inputs(batch, alarm, call.compiled),
+            "overflow": ~call.finite if call.adapts_scale else tf.constant(False),
+            "replica": tf.constant(-1) if call.replica is None else call.replica,
+            "nonfinite_inputs": self._nonfinite_inputs(call, batch, alarm),
         }
 
     @staticmethod
-    def _nonfinite_inputs(batch: list[Tensor], alarm: Tensor, compiled: bool) -> Tensor:
-        if compiled:
+    def _nonfinite_inputs(call: Call, batch: list[Tensor], alarm: Tensor) -> Tensor:
+        if call.nonfinite_inputs is not None:
+            return call.nonfinite_inputs
+        if call.compiled:
             return statistics.count_nonfinite(batch)
         return tf.cond(alarm, lambda: statistics.count_nonfinite(batch), lambda: tf.zeros((), tf.float64))
 

@@ -31,11 +31,17 @@ class Call:
         variables: The variables, as many as gradients.
         learning_rate: Float64 scalar in force at this call.
         loss_scale: Float64 scalar that the gradients are still multiplied by, or `None`.
+        adapts_scale: Whether the optimizer adapts that scale, and by itself holds back an update that overflows.
         weights: Values of the variables with a gradient before the update; empty where they are not wanted.
+        weights_after: Their values after it, where a later call of the same step changes them again; see `link`.
         nested: Whether the call is inside of a `cond`, a loop or a function within the step.
         compiled: Whether XLA compiles it, so that nothing may branch on a gradient.
         loss: The loss this call comes from, or `None`.
         applied: Bool scalar: the update reaches the weights; `None` for always.
+        held: Bool scalar: gradwatch held the update back; `None` where it holds none back.
+        finite_here: With replicas, bool scalar: the gradient of this one holds no NaN and no Inf.
+        nonfinite_inputs: With replicas, number of NaN and Inf in all their batches.
+        replica: With replicas, number of the first with a bad gradient, -1 for none.
     """
 
     optimizer: str
@@ -43,11 +49,17 @@ class Call:
     variables: list[Any]
     learning_rate: Tensor
     loss_scale: Tensor | None
+    adapts_scale: bool
     weights: list[Tensor]
     nested: bool
     compiled: bool
     loss: Tensor | None = None
     applied: Tensor | None = None
+    weights_after: dict[int, Tensor] = dataclasses.field(default_factory=dict)
+    held: Tensor | None = None
+    finite_here: Tensor | None = None
+    nonfinite_inputs: Tensor | None = None
+    replica: Tensor | None = None
 
     @property
     def key(self) -> tuple[str, tuple[int, ...]]:
@@ -74,6 +86,13 @@ class Call:
         """Bool scalar: no gradient holds NaN or Inf."""
         return statistics.all_finite(self.entries, self.sums)
 
+    def replace_grads(self, attached: list[Tensor]) -> None:
+        """Puts other gradients in place of those that are there."""
+        for position, grad in zip(self.attached, attached, strict=True):
+            self.grads[position] = grad
+        for name in ("entries", "sums", "finite"):
+            vars(self).pop(name, None)
+
 
 def read_call(
     name: str,
@@ -94,10 +113,20 @@ def read_call(
         variables=variables,
         learning_rate=tf.cast(tap(tf.convert_to_tensor(optimizer.learning_rate)), tf.float64),
         loss_scale=_loss_scale(optimizer),
+        adapts_scale=scales_itself(optimizer),
         weights=[tf.identity(variable) for grad, variable in pairs if grad is not None] if with_weights else [],
         nested=nested,
         compiled=compiled,
     )
+
+
+def link(calls: list[Call]) -> None:
+    """Gives each call of a step the values of its variables after it: those before the next call that has them."""
+    for position, call in enumerate(calls):
+        for later in reversed(calls[position + 1 :]):
+            if later.weights:
+                values = zip(later.attached, later.weights, strict=True)
+                call.weights_after |= {id(later.variables[index]): value for index, value in values}
 
 
 def variables_of(optimizer: Any, grads: list[Any], variables: list[Any] | None) -> list[Any] | None:
@@ -166,6 +195,24 @@ def apply_if(allowed: Tensor, apply: Callable[[], Any]) -> None:
         return tf.constant(True)
 
     tf.cond(allowed, update, lambda: tf.constant(False))
+
+
+def apply_or_undo(allowed: Tensor, optimizer: Any, variables: list[Any], apply: Callable[[], Any]) -> None:
+    """Makes the update, and takes it back where `allowed`, a bool scalar, is false.
+
+    For XLA: a branch around the update changes how XLA computes what leads to it (`global_clipnorm`), and with it the
+    last bits of the weights; a branch that chooses between the values from before and after does not.
+    """
+    if not optimizer.built:
+        with tf.init_scope():
+            optimizer.build(variables)
+    changed = [variable.value if isinstance(variable, keras.Variable) else variable for variable in variables]
+    changed += [variable.value for variable in optimizer.variables]
+    before = [variable.read_value() for variable in changed]
+    apply()
+    after = [variable.read_value() for variable in changed]
+    for variable, value in zip(changed, tf.cond(allowed, lambda: after, lambda: before), strict=True):
+        variable.assign(value)
 
 
 @contextlib.contextmanager

@@ -95,8 +95,9 @@ def _statistics_of(call: Call, names: Sequence[str]) -> dict[str, Tensor]:
     if "weight_norm" in names:
         columns["weight_norm"] = tf.stack([statistics.norm(before) for before in call.weights])
     if "update_norm" in names:
-        pairs = zip(variables, call.weights, strict=True)
-        columns["update_norm"] = tf.stack([statistics.norm(tf.subtract(after, before)) for after, before in pairs])
+        after = [call.weights_after.get(id(variable), variable) for variable in variables]
+        pairs = zip(call.weights, after, strict=True)
+        columns["update_norm"] = tf.stack([statistics.norm_of_change(*pair) for pair in pairs])
     return columns
 
 

@@ -10,13 +10,15 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from gradwatch.errors import warn
-from gradwatch.recording import keras_seam, taps
+from gradwatch.recording import keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, Counters
 from gradwatch.recording.ledger import Ledger
@@ -39,8 +41,10 @@ class _Step:
         model: The model, or `None`.
         graph: The graph it is traced into, or `None` when it runs eagerly.
         batch: Tensors among its arguments.
-        contexts: Everything put on the model and its optimizers.
         compiled: Whether XLA compiles it.
+        before: Weights that are not trained, with their values from before the step, where updates may be held back.
+        has_replicas: Whether it runs on several replicas.
+        of_optimizers: Identities of the variables that belong to optimizers.
         calls: Calls of optimizers so far that are still to be recorded.
         loss: The loss as last seen, or `None`.
     """
@@ -48,8 +52,10 @@ class _Step:
     model: Any
     graph: Any
     batch: list[Tensor]
-    contexts: contextlib.ExitStack
     compiled: bool
+    before: list[tuple[Any, Tensor]] = dataclasses.field(default_factory=list)
+    has_replicas: bool = False
+    of_optimizers: set[int] = dataclasses.field(default_factory=set)
     calls: list[Call] = dataclasses.field(default_factory=list)
     loss: Tensor | None = None
 
@@ -94,7 +100,16 @@ class Recorder:
         self._max_streak = max_streak
         self._on_all_detached = on_all_detached
         self._streaks: dict[str, Counters] = {}
-        self._step: _Step | None = None
+        self._local = threading.local()
+        self._outer: _Step | None = None
+        self._lock = threading.Lock()
+        self._probes: contextlib.ExitStack | None = None
+        self._num_inside = 0
+
+    @property
+    def _step(self) -> _Step | None:
+        """The step of this thread, for the replicas of a strategy run side by side, or else the one they run in."""
+        return getattr(self._local, "step", None) or self._outer
 
     def start(self, steps_at_once: int = 1) -> None:
         """Begins a run, or another one after everything is drained; what was latched is let go.
@@ -145,16 +160,19 @@ class Recorder:
 
         @tf.autograph.experimental.do_not_convert
         def begin(arguments: Any) -> None:
-            self._step = self._begin(model, optimizers(), arguments, compiled) if active() else None
+            self._local.step = self._begin(model, optimizers(), arguments, compiled) if active() else None
+            if not replicas.is_distributed():
+                self._outer = self._local.step
 
         @tf.autograph.experimental.do_not_convert
         def end() -> None:
             if self._step is not None:
-                self._step.contexts.close()
+                self._take_probes_off()
 
         @tf.autograph.experimental.do_not_convert
         def finish(result: Any) -> None:
-            step, self._step = self._step, None
+            step, self._local.step = self._step, None
+            self._outer = None if step is self._outer else self._outer
             if step is not None:
                 with _own_failures("recording"):
                     self._finish(step, result)
@@ -176,24 +194,63 @@ class Recorder:
         return watched_step
 
     def _begin(self, model: Any, optimizers: dict[str, Any], arguments: Any, compiled: bool) -> _Step:
-        batch = [leaf for leaf in tf.nest.flatten(arguments) if tf.is_tensor(leaf)]
-        step = _Step(model, _current_graph(), batch, contextlib.ExitStack(), compiled)
-        with contextlib.ExitStack() as stack:
-            for name, optimizer in optimizers.items():
-                stack.enter_context(probes.probe(name, optimizer, self._on_apply))
-            if model is not None:
-                stack.enter_context(probes.listen(model, "compute_loss", self._saw_loss))
-            step.contexts = stack.pop_all()
+        self._put_probes_on(model, optimizers)
+        leaves = tf.nest.flatten(arguments, expand_composites=True)
+        batch = [tf.convert_to_tensor(leaf) for leaf in leaves if tf.is_tensor(leaf) or isinstance(leaf, np.ndarray)]
+        step = _Step(model, _current_graph(), batch, compiled)
+        if self._guards and model is not None and not replicas.is_distributed():
+            step.before = [(variable, tf.identity(variable)) for variable in model.non_trainable_weights]
         return step
 
+    def _put_probes_on(self, model: Any, optimizers: dict[str, Any]) -> None:
+        """Puts them on for the first replica that comes."""
+        with self._lock:
+            if self._num_inside == 0:
+                with contextlib.ExitStack() as stack:
+                    for name, optimizer in optimizers.items():
+                        stack.enter_context(probes.probe(name, optimizer, self._on_apply))
+                    if model is not None:
+                        stack.enter_context(probes.listen(model, "compute_loss", self._saw_loss))
+                    self._probes = stack.pop_all()
+            self._num_inside += 1
+
+    def _take_probes_off(self) -> None:
+        """Takes them off with the last replica that goes."""
+        with self._lock:
+            self._num_inside -= 1
+            if self._num_inside == 0 and self._probes is not None:
+                self._probes.close()
+                self._probes = None
+
     def _finish(self, step: _Step, result: Any) -> None:
+        if not replicas.is_lead():
+            return  # of several replicas one writes
         self._take_inventory(step)
+        probes.link(step.calls)
         for call in step.calls:
             if call.loss is None:
-                loss = _loss_in(result)
+                loss = None if replicas.is_distributed() else _loss_in(result)
                 call.loss = None if loss is None else self._tap(step)(loss)
             self._ledger.record(call, step.batch, sum(call.key == other.key for other in step.calls))
         self._clock.add({BATCH: 1})
+        self._put_back(step)
+
+    def _put_back(self, step: _Step) -> None:
+        """Where an update was held back, undoes what the forward pass did to weights that are not trained.
+
+        Otherwise the moving statistics of a batch normalization would keep the NaN of the batch.
+        """
+        held = [call.held for call in step.calls if call.held is not None]
+        if not held or not step.before:
+            return
+        any_held = tf.reduce_any(tf.stack(held))
+        if not step.compiled:
+            probes.apply_if(any_held, lambda: [variable.assign(value) for variable, value in step.before])
+            return
+        before = [value for _, value in step.before]
+        after = [tf.identity(variable) for variable, _ in step.before]
+        for (variable, _), value in zip(step.before, tf.cond(any_held, lambda: before, lambda: after), strict=True):
+            variable.assign(value)
 
     def _saw_loss(self, loss: Any) -> None:
         if self._step is not None and self._step.is_current and tf.is_tensor(loss) and loss.shape.rank == 0:
@@ -208,17 +265,22 @@ class Recorder:
         call = None
         with _own_failures("reading the gradients"):
             call = self._read(step, name, optimizer, grads, variables)
+            if call.attached and replicas.is_distributed():
+                step.has_replicas = True
+                replicas.gather(call, step.batch if step is not self._outer or replicas.is_lead() else [])
         if call is None:
             return apply(grads, given)
-        with probes.without_keras_warning(), self._explaining(call):
+        quiet = contextlib.nullcontext() if replicas.is_distributed() else probes.without_keras_warning()
+        with quiet, self._explaining(call):
             self._update(call, optimizer, grads, lambda grads: apply(grads, given))
+        step.of_optimizers |= {id(variable.value) for variable in optimizer.variables}
         if call.nested:
             self.has_nested_calls = True
             with _own_failures("recording"):
                 self._take_inventory(step)
                 # Tensors of an eager step must not be baked into a function that is traced inside of it.
                 self._ledger.record(call, step.batch if step.graph is not None else [], NESTED_CAPACITY)
-        else:
+        elif replicas.is_lead():
             step.calls.append(call)
         return None
 
@@ -258,20 +320,40 @@ class Recorder:
             return
         own_check = probes.scales_itself(optimizer)
         if own_check:
-            call.applied = call.finite
+            # With replicas it looks at the gradient of the first one only.
+            call.applied = call.finite if call.finite_here is None else call.finite_here
         if not self._guards:
             apply(grads)
+            return
+        if replicas.is_distributed():
+            self._update_replicas(call, own_check, grads, apply)
             return
         # The check has to come before the update here; elsewhere nothing is computed before it that is not needed.
         free = tf.equal(self._clock[LATCHED], 0)
         call.applied = tf.logical_and(free, call.finite)
+        call.held = tf.logical_not(free if own_check else call.applied)
         if own_check:
             probes.apply_if(free, lambda: apply(grads))
             return
-        # Inside the branch the update must meet the tail of the gradient that it meets without a watch.
-        inside = (lambda: grads) if call.compiled else (lambda: [taps.transplant(grad) for grad in grads])
-        probes.apply_if(call.applied, lambda: apply(inside()))
+        if call.compiled:
+            probes.apply_or_undo(call.applied, optimizer, call.variables, lambda: apply(grads))
+        else:  # inside the branch the update must meet the tail of the gradient that it meets without a watch
+            probes.apply_if(call.applied, lambda: apply([taps.transplant(grad) for grad in grads]))
         self._latch(call)
+
+    def _update_replicas(self, call: Call, own_check: bool, grads: list, apply: Callable[[list], Any]) -> None:
+        if not replicas.is_lead():
+            replicas.apply_if(tf.constant(True), apply, grads)  # the first replica decides
+            return
+        free = tf.equal(self._clock[LATCHED], 0)
+        allowed = tf.logical_and(free, call.finite)
+        if own_check:  # it has to see a bad gradient of its own, in order to lower its scale
+            unseen = tf.logical_and(call.finite_here, tf.logical_not(call.finite))
+            replicas.apply_if(tf.logical_and(free, tf.logical_not(unseen)), apply, grads)
+        else:
+            replicas.apply_if(allowed, apply, grads)
+            self._latch(call)
+        call.applied = allowed
 
     def _latch(self, call: Call) -> None:
         """Counts the updates held back in a row, and latches at once where that was asked for."""
@@ -287,11 +369,12 @@ class Recorder:
         """Takes in the model's trainable variables, in order, and those that the step uses but no model tracks."""
         if step.model is not None:
             self.table.set_order(step.model.variables)
+            self.table.set_submodels(step.model)
             self.table.add(step.model.trainable_variables)
         for call in step.calls:
             self.table.add(call.variables)
-        if step.model is not None and step.graph is not None:
-            tracked = {id(variable.value) for variable in step.model.variables}
+        if step.model is not None and step.graph is not None and not step.has_replicas:
+            tracked = {id(variable.value) for variable in step.model.variables} | step.of_optimizers
             used = [v for v in keras_seam.variables_used(step.graph) if v.trainable and id(v) not in tracked]
             self.table.add(used, tracked=False)
         self.num_trainable = len(self.table)
@@ -307,6 +390,8 @@ def _loss_in(result: Any) -> Tensor | None:
         result = result.get("loss")
     elif isinstance(result, tuple | list) and result:
         result = result[0]
+    if isinstance(result, float | np.floating):
+        return tf.constant(result, tf.float64)
     is_scalar = tf.is_tensor(result) and result.shape.rank == 0 and result.dtype.is_floating
     return result if is_scalar else None
 

@@ -167,8 +167,16 @@ _SMALLEST_EXACT_SUM = 1e-22
 
 
 def norm(value: Tensor) -> Tensor:
-    """L2 norm of a variable or of a change of one, as a float64 scalar."""
+    """L2 norm of a variable, as a float64 scalar."""
     return grad_norm(entries_of(value), 0)
+
+
+def norm_of_change(before: Tensor, after: Tensor) -> Tensor:
+    """L2 norm of the difference of two values of a variable, as a float64 scalar.
+
+    The difference is taken in float32 at least: that of two numbers of bfloat16 seldom is one.
+    """
+    return grad_norm(entries_of(tf.convert_to_tensor(after)) - entries_of(tf.convert_to_tensor(before)), 0)
 
 
 def count_nonfinite(tensors: Sequence[Tensor]) -> Tensor:

@@ -26,6 +26,7 @@ class VariableTable:
         self._numbers: dict[int, int] = {}
         self._infos: list[VariableInfo] = []
         self._positions: dict[int, int] = {}
+        self._submodels: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._infos)
@@ -37,6 +38,10 @@ class VariableTable:
     def set_order(self, variables: Iterable[Variable]) -> None:
         """Takes the order of a model's variables, trainable or not."""
         self._positions = {_identity(variable): position for position, variable in enumerate(variables)}
+
+    def set_submodels(self, model: Any) -> None:
+        """Takes which variables belong to a model inside of the model, before they are added."""
+        self._submodels = submodels_of(model)
 
     def known(self, variable: Variable) -> bool:
         """Whether the variable has a number."""
@@ -70,7 +75,8 @@ class VariableTable:
         while path in taken:
             count += 1
             path = f"{info.path}#{count}"
-        return dataclasses.replace(info, path=path, tracked=tracked)
+        submodel = self._submodels.get(_identity(variable), "")
+        return dataclasses.replace(info, path=path, tracked=tracked, submodel=submodel)
 
 
 def describe(variable: Variable) -> VariableInfo:
@@ -79,6 +85,24 @@ def describe(variable: Variable) -> VariableInfo:
     layer = path.rpartition("/")[0] or path
     dtype = variable.dtype if isinstance(variable.dtype, str) else variable.dtype.name
     return VariableInfo(path=path, layer=layer, shape=tuple(variable.shape), dtype=dtype)
+
+
+def submodels_of(model: Any) -> dict[int, str]:
+    """The name of the submodel of each variable that belongs to one, by the variable's identity.
+
+    A model is a submodel when it is a layer of the model, as an attribute or in a functional graph. One that holds
+    others counts as a whole. Names that occur twice are numbered.
+    """
+    found: dict[int, str] = {}
+    names: list[str] = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            names.append(layer.name)
+            count = names.count(layer.name)
+            name = layer.name if count == 1 else f"{layer.name}#{count}"
+            for variable in layer.variables:
+                found.setdefault(_identity(variable), name)
+    return found
 
 
 def find_optimizers(model: Any) -> dict[str, Optimizer]:

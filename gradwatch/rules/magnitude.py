@@ -143,7 +143,10 @@ class ExplodingGradient(Rule):
             yield from self._growth(log, segment, rows, rms) or self._excess(log, segment, rows, rms)
 
     def _growth(self, log: Log, segment: Segment, rows: _Indices, rms: summary.FloatArray) -> list[Finding]:
-        early = np.median(rms[: self.min_steps], axis=0)  # [layers]
+        moving = rms[(rms > 0).any(axis=1)]  # steps in which nothing is learned say nothing of the run's own range
+        if not len(moving):
+            return []
+        early = np.median(moving[: self.min_steps], axis=0)  # [layers]
         reference = np.maximum(early, np.median(early))
         high = (rms > self.ratio * reference) & (rms > self.floor)  # [finite, layers]
         high &= self._lasting(np.asarray(high.any(axis=1)), ends_bad=rows + 1 < np.append(rows[1:], segment.num_steps))[

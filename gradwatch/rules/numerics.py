@@ -39,9 +39,10 @@ class NonFiniteGradient(Rule):
     step and names the variables that were bad in it. On the way back a NaN spreads from the layer where it is born
     towards the input, so the layer nearest to the output comes first, as the root suspect.
 
-    With loss scaling, a step that was held back while the scale is above 1 is how the scale is found, and is not
-    counted, unless the last `patience` or more recorded calls of the optimizer were all held back. A scale starts at
-    2**15 and is halved each time, so it has come down to 1, where it cannot be the reason any more, long before that.
+    Where the optimizer adapts a loss scale, a step that it held back while the scale is above 1 is how the scale is
+    found, and is not counted, unless the last `patience` or more recorded calls of the optimizer were all held back. A
+    scale starts at 2**15 and is halved each time, so it has come down to 1, where it cannot be the reason any more,
+    long before that.
 
     Args:
         patience: Number of successive held-back steps at the end of the log that no scale should need.
@@ -76,7 +77,7 @@ class NonFiniteGradient(Rule):
 
     def _recovering(self, segment: Segment, bad: summary.Mask) -> summary.Mask:
         """Which calls were held back by a loss scale that is finding its level.  # [steps]."""
-        held_back = ~segment.steps["applied"] & (segment.steps["loss_scale"] > 1)
+        held_back = segment.steps["overflow"] & ~segment.steps["applied"] & (segment.steps["loss_scale"] > 1)
         others = np.flatnonzero(~(held_back & bad))
         streak = len(bad) - (others[-1] + 1 if len(others) else 0)
         return held_back & (np.arange(len(bad)) < len(bad) - streak) if streak >= self.patience else held_back
@@ -89,7 +90,9 @@ class NonFiniteGradient(Rule):
         infos = [log.variable_infos[index] for index in suspects]
         counts = [segment.values[name][row].sum() for name in schema.COUNTS if name in segment.values]
         paths = [variable.path for variable in infos]
-        message = f"The gradient of {listed(paths)} holds NaN or Inf at {_moment(hits[0])}{_times(log, hits)}."
+        replica = hits[0].first("replica")
+        where = f" on replica {replica}" if replica >= 0 else ""
+        message = f"The gradient of {listed(paths)} holds NaN or Inf{where} at {_moment(hits[0])}{_times(log, hits)}."
         return self.finding(
             f"{message} {self._place(segment, mask[0], hits[0], infos[0].layer)} {self._damage(hits[0])}",
             variables=paths,

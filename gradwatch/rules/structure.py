@@ -84,7 +84,9 @@ class DetachedVariable(Rule):
 class UnoptimizedVariable(Rule):
     """A trainable variable was never given to an optimizer, so it keeps its first value.
 
-    Variables that the step used but that their model never tracked are reported apart: they need another mend.
+    Variables that the step used but that their model never tracked are reported apart: they need another mend. So is a
+    whole model inside of the model of which no variable was given, as the teacher in a distillation: it is used as it
+    is, which is an info.
     """
 
     code: ClassVar[str] = "GW402"
@@ -96,16 +98,27 @@ class UnoptimizedVariable(Rule):
     )
 
     def check(self, log: Log) -> Iterator[Finding]:
-        """Yields at most one finding for tracked and one for untracked variables; its value is their number."""
+        """Yields at most one finding each for tracked, whole models' and untracked variables; its value is a count."""
         if not log.num_steps:
             raise Skip("No step was recorded, so it is not known yet what the optimizers are given.")
         given = {index for segment in log.segments for index in (*segment.variables, *segment.detached)}
         unused = [variable for index, variable in enumerate(log.variable_infos) if index not in given]
-        tracked = [variable for variable in unused if variable.tracked]
+        trained = {log.variable_infos[index].submodel for index in given} | {""}
+        whole = [variable for variable in unused if variable.tracked and variable.submodel not in trained]
+        tracked = [variable for variable in unused if variable.tracked and variable.submodel in trained]
         untracked = [variable for variable in unused if not variable.tracked]
         if tracked:
             yield self._finding(
                 tracked, log, f"No optimizer was ever given {by_layer(tracked)}: trainable, but never trained."
+            )
+        if whole:
+            names = listed([repr(name) for name in dict.fromkeys(variable.submodel for variable in whole)])
+            yield self._finding(
+                whole,
+                log,
+                f"No optimizer was ever given a variable of {names}: a model that is used as it is, not trained.",
+                severity=Severity.INFO,
+                remedy="Nothing to do for a teacher or a fixed encoder; `trainable = False` tells Keras so too.",
             )
         if untracked:
             yield self._finding(
@@ -116,7 +129,15 @@ class UnoptimizedVariable(Rule):
                 "owns it) to an attribute of the layer or model, before the model is first called.",
             )
 
-    def _finding(self, variables: list[VariableInfo], log: Log, message: str, remedy: str | None = None) -> Finding:
+    def _finding(
+        self,
+        variables: list[VariableInfo],
+        log: Log,
+        message: str,
+        *,
+        severity: Severity | None = None,
+        remedy: str | None = None,
+    ) -> Finding:
         return self.finding(
             message,
             variables=[variable.path for variable in variables],
@@ -124,6 +145,7 @@ class UnoptimizedVariable(Rule):
             steps=_span(log.segments),
             value=len(variables),
             threshold=0,
+            severity=severity,
             remedy=remedy,
         )
 

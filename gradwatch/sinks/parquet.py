@@ -16,7 +16,8 @@ class ParquetSink:
     written by itself once `max_records` have come together.
 
     Args:
-        run_dir: The directory; made if need be. An earlier run in it is replaced; anything else in it is an error.
+        run_dir: The directory; made if need be. An earlier run in it is replaced by the first records that come;
+            anything else in it is an error.
         max_records: Number of records after which a part is written without waiting for `flush`.
 
     Raises:
@@ -26,7 +27,10 @@ class ParquetSink:
     def __init__(self, run_dir: str | os.PathLike[str], *, max_records: int = 1_000_000) -> None:
         if max_records < 1:
             raise ValueError(f"`max_records` must be at least 1. Received: max_records={max_records}.")
-        self._directory = store.RunDirectory(run_dir)
+        store.check_writable(run_dir)
+        self._run_dir = run_dir
+        self._opened: store.RunDirectory | None = None
+        self._closed = False
         self._max_records = max_records
         self._pending: list[Segment] = []
 
@@ -41,9 +45,12 @@ class ParquetSink:
         Raises:
             OSError: If it cannot be written.
         """
-        if _paths(variables) != _paths(self._directory.variables):
+        if self._closed:
+            raise ValueError(f"The sink to {os.fspath(self._run_dir)!r} is closed. Make a new one.")
+        directory = self._directory
+        if _paths(variables) != _paths(directory.variables):
             self.flush()  # what is pending points into the variables of before
-        self._directory.update(variables, info)
+        directory.update(variables, info)
         self._pending.extend(segments)
         if sum(segment.num_records for segment in self._pending) >= self._max_records:
             self.flush()
@@ -54,14 +61,23 @@ class ParquetSink:
         Raises:
             OSError: If it cannot be written; the records are kept for the next call.
         """
-        self._directory.append(records.join(self._pending))
-        self._pending.clear()
+        if self._pending:
+            self._directory.append(records.join(self._pending))
+            self._pending.clear()
 
     def close(self) -> None:
         """Flushes and closes the directory; a second call does nothing."""
-        if not self._directory.closed:
-            self.flush()
-            self._directory.close()
+        self.flush()
+        if self._opened is not None:
+            self._opened.close()
+        self._closed = True
+
+    @property
+    def _directory(self) -> store.RunDirectory:
+        """The directory, opened when the first records come: until then an earlier run in it stays."""
+        if self._opened is None:
+            self._opened = store.RunDirectory(self._run_dir)
+        return self._opened
 
 
 def _paths(variables: Sequence[VariableInfo]) -> list[str]:

@@ -4,6 +4,6 @@ The rows are tidy Parquet that pandas, DuckDB and Polars read as it is; what mak
 segments, facts about the run, checksums) stands as JSON beside them. Nothing is ever pickled.
 """
 
-from gradwatch.store.directory import RunDirectory, read, write
+from gradwatch.store.directory import RunDirectory, check_writable, read, write
 
-__all__ = ["RunDirectory", "read", "write"]
+__all__ = ["RunDirectory", "check_writable", "read", "write"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -228,6 +229,21 @@ def _write_manifest(
     content = {"run": number, "num_parts": num_parts, **header.to_json(variables, info)}
     with atomic.replacing(path / MANIFEST) as temporary:
         temporary.write_text(header.seal(content, indent=1), encoding="utf-8")
+
+
+def check_writable(path: StrPath) -> None:
+    """Looks that a run may be written to a directory, which is made if need be; a run that is there stays.
+
+    Raises:
+        OSError: If it cannot be written, or holds anything but a gradwatch run.
+    """
+    path = pathlib.Path(path)
+    _claim(path)
+    try:
+        with tempfile.NamedTemporaryFile(dir=path, prefix="."):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _claim(path: pathlib.Path) -> int:

@@ -15,7 +15,7 @@ def bad_at(*steps, count=1):
 def held_back(start, stop=NUM_STEPS, scale=1024.0):
     """A loss-scaled run whose updates of some steps overflow and are held back."""
     bad = [start <= step < stop for step in range(NUM_STEPS)]
-    return synthetic_log(inf_count=np.int64(bad), applied=~np.array(bad), loss_scale=scale)
+    return synthetic_log(inf_count=np.int64(bad), applied=~np.array(bad), overflow=bad, loss_scale=scale)
 
 
 @pytest.mark.parametrize("rule", [NonFiniteGradient(), NonFiniteLoss(), NonFiniteInput()], ids=lambda rule: rule.name)
@@ -124,3 +124,8 @@ def test_input_hit():
     (finding,) = findings_of(NonFiniteInput(), synthetic_log(nonfinite_inputs=bad_at(8, count=3), epoch=2))
     assert (finding.severity, finding.first_step, finding.value) == ("error", 8, 3)
     assert finding.message == "The batch holds NaN or Inf (3 entries) at step 8 (epoch 2, batch 8)."
+
+
+def test_update_that_a_guard_held_back_under_a_fixed_loss_scale_is_a_finding():
+    applied = np.array(bad_at(5)) == 0
+    assert findings_of(NonFiniteGradient(), synthetic_log(nan_count=bad_at(5), applied=applied, loss_scale=1024.0))

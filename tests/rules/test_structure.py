@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from gradwatch.log import Log
@@ -98,3 +100,19 @@ def test_nothing_to_train():
     assert finding.severity == "error"
     assert "model net has no trainable variable" in finding.message
     assert finding.first_step is None
+
+
+def test_whole_model_that_is_used_but_not_trained_is_an_info():
+    log = synthetic_log(unoptimized=["dense/kernel", "dense/bias"])
+    infos = [dataclasses.replace(v, submodel=v.layer) for v in log.variable_infos]
+    (finding,) = findings_of(UnoptimizedVariable(), Log(infos, log.segments, log.info))
+    assert finding.severity == "info"
+    assert finding.variables == ("dense/kernel", "dense/bias")
+    assert "'dense': a model that is used as it is" in finding.message
+
+
+def test_part_of_a_model_that_is_not_trained_is_a_warning():
+    log = synthetic_log(unoptimized=["dense/kernel"])
+    infos = [dataclasses.replace(v, submodel="body" if v.layer == "dense" else "") for v in log.variable_infos]
+    (finding,) = findings_of(UnoptimizedVariable(), Log(infos, log.segments, log.info))
+    assert finding.severity == "warning"
