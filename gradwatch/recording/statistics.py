@@ -11,6 +11,7 @@ with it the last bits of the weights. There the exact way is taken always; XLA m
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -95,7 +96,7 @@ def entries_of(grad: Tensor) -> Tensor:
 
 def sums_of_squares(entries: Sequence[Tensor]) -> Tensor:
     """The plain sum of squares of each gradient, one pass each: float64 `[variables]`; not finite on overflow."""
-    return tf.stack([2.0 * tf.cast(tf.nn.l2_loss(flat), tf.float64) for flat in entries])
+    return 2.0 * _stacked([tf.nn.l2_loss(flat) for flat in entries])
 
 
 def all_finite(entries: Sequence[Tensor], sums: Tensor | None) -> Tensor:
@@ -131,16 +132,9 @@ def measure(
     Returns:
         float64 `[variables, statistics]`.
     """
-
-    def exactly() -> Tensor:
-        rows = [
-            tf.stack([EXACT[name](flat, size) for name in names]) for flat, size in zip(entries, sizes, strict=True)
-        ]
-        return tf.stack(rows)
-
     if sums is None:
-        return exactly()
-    largest = tf.stack([_largest(flat) for flat in entries])  # [variables]
+        return tf.stack([_exact_row(flat, size, names) for flat, size in zip(entries, sizes, strict=True)])
+    largest = _stacked([_largest(flat) for flat in entries])  # [variables]
 
     def quickly() -> Tensor:
         quick = {
@@ -149,16 +143,33 @@ def measure(
             "nan_count": tf.zeros_like(sums),
             "inf_count": tf.zeros_like(sums),
         }
-        columns = [
-            quick[name]
-            if name in quick
-            else tf.stack([zero_fraction(flat, size) for flat, size in zip(entries, sizes, strict=True)])
-            for name in names
-        ]
-        return tf.stack(columns, axis=1)
+        if "zero_fraction" in names:
+            nonzero = tf.stack([tf.math.count_nonzero(flat) for flat in entries])
+            quick["zero_fraction"] = 1.0 - tf.cast(nonzero, tf.float64) / tf.constant(sizes, tf.float64)
+        return tf.stack([quick[name] for name in names], axis=1)
+
+    def exactly() -> Tensor:
+        # A function of its own, traced once: the branch is seldom taken, and must not cost a model of 300 variables
+        # thousands of operations to trace.
+        rows = {dtype: _exact_function(dtype, tuple(names)) for dtype in {flat.dtype for flat in entries}}
+        sized = zip(entries, sizes, strict=True)
+        return tf.stack([rows[flat.dtype](flat, tf.constant(size, tf.float64)) for flat, size in sized])
 
     smallest = tf.where(largest > 0, tf.constant(_SMALLEST_EXACT_SUM, tf.float64), tf.zeros_like(sums))
     return tf.cond(tf.reduce_all(tf.math.is_finite(sums) & (sums >= smallest)), quickly, exactly)
+
+
+def _exact_row(flat: Tensor, size: int | Tensor, names: Sequence[str]) -> Tensor:
+    return tf.stack([EXACT[name](flat, size) for name in names])
+
+
+@functools.cache
+def _exact_function(dtype: Any, names: tuple[str, ...]) -> Any:
+    return tf.function(
+        lambda flat, size: _exact_row(flat, size, names),
+        input_signature=[tf.TensorSpec([None], dtype), tf.TensorSpec([], tf.float64)],
+        autograph=False,
+    )
 
 
 # Entries whose squares are below float32's smallest normal number (1.2e-38) are lost from a sum. If the sum is above
@@ -186,15 +197,22 @@ def count_nonfinite(tensors: Sequence[Tensor]) -> Tensor:
     return tf.add_n(counts) if counts else tf.zeros((), tf.float64)
 
 
+def _stacked(scalars: Sequence[Tensor]) -> Tensor:
+    """Scalars of float32 and float64 as one float64 vector."""
+    if len({scalar.dtype for scalar in scalars}) == 1:
+        return tf.cast(tf.stack(scalars), tf.float64)
+    return tf.stack([tf.cast(scalar, tf.float64) for scalar in scalars])
+
+
 def _count(mask: Tensor) -> Tensor:
     return tf.cast(tf.math.count_nonzero(mask), tf.float64)
 
 
 def _largest(flat: Tensor) -> Tensor:
-    """Largest absolute entry of a gradient without NaN, as a float64 scalar; NaN for an empty one."""
+    """Largest absolute entry of a gradient without NaN, as a scalar; NaN for an empty one."""
     if flat.shape.num_elements() == 0:
-        return tf.constant(float("nan"), tf.float64)
-    return tf.cast(tf.reduce_max(tf.abs(flat)), tf.float64)
+        return tf.constant(float("nan"), flat.dtype)
+    return tf.reduce_max(tf.abs(flat))
 
 
 def _largest_finite(flat: Tensor) -> Tensor:
