@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test lint format picture clean
+.PHONY: help demo test test-all lint format matrix picture clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -13,6 +13,9 @@ demo: $(VENV)/.demo   ## train on real data: healthy, then three mistakes; write
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test   ## run the tests, the examples and the notebooks
+	$(PYTEST) -m "not matrix"
+
+test-all: $(VENV)/.test   ## run everything, the matrix of programs too
 	$(PYTEST)
 
 lint: $(VENV)/.lint   ## check style and types
@@ -23,6 +26,9 @@ lint: $(VENV)/.lint   ## check style and types
 format: $(VENV)/.lint   ## bring the sources into style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+matrix: $(VENV)/.test   ## write docs/matrix.md, the table of what is tested, anew
+	PYTHONPATH=tests $(BIN)/python -m matrix.table
 
 picture: demo   ## draw the picture of the README anew
 	cp runs/demo/overview.png docs/overview.png
