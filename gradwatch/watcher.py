@@ -119,25 +119,15 @@ class Watcher:
         Raises:
             GradientError: If there is a finding that fail-fast names.
         """
-        with _own_failures("reading the records"):
-            self._drain()
-        diagnosis = Diagnosis()
-        with _own_failures("judging the records"):
-            diagnosis = diagnose(self._kept().tail(JUDGED_STEPS), self.options.rules)
-        self._tell(diagnosis, final=False)
+        self._take_and_tell(JUDGED_STEPS, final=False)
 
     def finish(self) -> None:
-        """Ends a run: the last records are taken, everything is judged, sinks are flushed.
+        """Ends a run: the last records are taken and handed on, and everything is judged.
 
         Raises:
             GradientError: If there is a finding that fail-fast names.
         """
-        with _own_failures("reading the records"):
-            self._drain()
-        diagnosis = Diagnosis()
-        with _own_failures("judging the records"):
-            diagnosis = diagnose(self._kept(), self.options.rules)
-        self._tell(diagnosis, final=True)
+        self._take_and_tell(None, final=True)
 
     def close(self) -> None:
         """Takes the last records and closes the sinks; a second call does nothing."""
@@ -149,6 +139,15 @@ class Watcher:
         for sink in self._sinks:
             with _own_failures(f"closing {type(sink).__name__}"):
                 sink.close()
+
+    def _take_and_tell(self, num_steps: int | None, *, final: bool) -> None:
+        with _own_failures("reading the records"):
+            self._drain()
+        diagnosis = Diagnosis()
+        with _own_failures("judging the records"):
+            log = self._kept() if num_steps is None else self._kept().tail(num_steps)
+            diagnosis = diagnose(log, self.options.rules)
+        self._tell(diagnosis, final=final)
 
     def _drain(self) -> None:
         self._steps_since_drain = 0

@@ -18,9 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch.errors import warn
-from gradwatch.recording import keras_seam, replicas, taps
+from gradwatch.recording import guard, keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
-from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, Counters
+from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED
+from gradwatch.recording.guard import Guard
 from gradwatch.recording.ledger import Ledger
 from gradwatch.recording.probe import Call
 from gradwatch.recording.variables import VariableTable
@@ -95,11 +96,8 @@ class Recorder:
         self._ledger = Ledger(statistics, every_steps, self.table)
         self._clock = self._ledger.clock
         self._with_weights = not {"weight_norm", "update_norm"}.isdisjoint(statistics)
-        self._guards = guards
-        self._latches = latches
-        self._max_streak = max_streak
+        self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
         self._on_all_detached = on_all_detached
-        self._streaks: dict[str, Counters] = {}
         self._local = threading.local()
         self._outer: _Step | None = None
         self._lock = threading.Lock()
@@ -118,9 +116,8 @@ class Recorder:
             steps_at_once: Most steps that run between two looks of the host, apart from those between drains.
         """
         self._ledger.reserve(steps_at_once)
-        self._clock.put({LATCHED: 0, ALARMS: 0})
-        for streak in self._streaks.values():
-            streak.put({0: 0})
+        self._clock.put({ALARMS: 0})
+        self._guard.start()
 
     def start_epoch(self, epoch: int) -> None:
         """Tells the device which epoch begins."""
@@ -198,7 +195,7 @@ class Recorder:
         leaves = tf.nest.flatten(arguments, expand_composites=True)
         batch = [tf.convert_to_tensor(leaf) for leaf in leaves if tf.is_tensor(leaf) or isinstance(leaf, np.ndarray)]
         step = _Step(model, _current_graph(), batch, compiled)
-        if self._guards and model is not None and not replicas.is_distributed():
+        if self._guard.active and model is not None and not replicas.is_distributed():
             step.before = [(variable, tf.identity(variable)) for variable in model.non_trainable_weights]
         return step
 
@@ -233,24 +230,7 @@ class Recorder:
                 call.loss = None if loss is None else self._tap(step)(loss)
             self._ledger.record(call, step.batch, sum(call.key == other.key for other in step.calls))
         self._clock.add({BATCH: 1})
-        self._put_back(step)
-
-    def _put_back(self, step: _Step) -> None:
-        """Where an update was held back, undoes what the forward pass did to weights that are not trained.
-
-        Otherwise the moving statistics of a batch normalization would keep the NaN of the batch.
-        """
-        held = [call.held for call in step.calls if call.held is not None]
-        if not held or not step.before:
-            return
-        any_held = tf.reduce_any(tf.stack(held))
-        if not step.compiled:
-            probes.apply_if(any_held, lambda: [variable.assign(value) for variable, value in step.before])
-            return
-        before = [value for _, value in step.before]
-        after = [tf.identity(variable) for variable, _ in step.before]
-        for (variable, _), value in zip(step.before, tf.cond(any_held, lambda: before, lambda: after), strict=True):
-            variable.assign(value)
+        guard.put_back(step.calls, step.before, compiled=step.compiled)
 
     def _saw_loss(self, loss: Any) -> None:
         if self._step is not None and self._step.is_current and tf.is_tensor(loss) and loss.shape.rank == 0:
@@ -272,7 +252,7 @@ class Recorder:
             return apply(grads, given)
         quiet = contextlib.nullcontext() if replicas.is_distributed() else probes.without_keras_warning()
         with quiet, self._explaining(call):
-            self._update(call, optimizer, grads, lambda grads: apply(grads, given))
+            self._guard.update(call, optimizer, grads, lambda grads: apply(grads, given))
         step.of_optimizers |= {id(variable.value) for variable in optimizer.variables}
         if call.nested:
             self.has_nested_calls = True
@@ -313,57 +293,6 @@ class Recorder:
             if call.attached or self._on_all_detached is None:
                 raise
             raise self._on_all_detached(call.optimizer, call.variables) from error
-
-    def _update(self, call: Call, optimizer: Any, grads: list, apply: Callable[[list], Any]) -> None:
-        if not call.attached:
-            apply(grads)
-            return
-        own_check = probes.scales_itself(optimizer)
-        if own_check:
-            # With replicas it looks at the gradient of the first one only.
-            call.applied = call.finite if call.finite_here is None else call.finite_here
-        if not self._guards:
-            apply(grads)
-            return
-        if replicas.is_distributed():
-            self._update_replicas(call, own_check, grads, apply)
-            return
-        # The check has to come before the update here; elsewhere nothing is computed before it that is not needed.
-        free = tf.equal(self._clock[LATCHED], 0)
-        call.applied = tf.logical_and(free, call.finite)
-        call.held = tf.logical_not(free if own_check else call.applied)
-        if own_check:
-            probes.apply_if(free, lambda: apply(grads))
-            return
-        if call.compiled:
-            probes.apply_or_undo(call.applied, optimizer, call.variables, lambda: apply(grads))
-        else:  # inside the branch the update must meet the tail of the gradient that it meets without a watch
-            probes.apply_if(call.applied, lambda: apply([taps.transplant(grad) for grad in grads]))
-        self._latch(call)
-
-    def _update_replicas(self, call: Call, own_check: bool, grads: list, apply: Callable[[list], Any]) -> None:
-        if not replicas.is_lead():
-            replicas.apply_if(tf.constant(True), apply, grads)  # the first replica decides
-            return
-        free = tf.equal(self._clock[LATCHED], 0)
-        allowed = tf.logical_and(free, call.finite)
-        if own_check:  # it has to see a bad gradient of its own, in order to lower its scale
-            unseen = tf.logical_and(call.finite_here, tf.logical_not(call.finite))
-            replicas.apply_if(tf.logical_and(free, tf.logical_not(unseen)), apply, grads)
-        else:
-            replicas.apply_if(allowed, apply, grads)
-            self._latch(call)
-        call.applied = allowed
-
-    def _latch(self, call: Call) -> None:
-        """Counts the updates held back in a row, and latches at once where that was asked for."""
-        if call.optimizer not in self._streaks:
-            self._streaks[call.optimizer] = Counters(1)
-        streak = self._streaks[call.optimizer]
-        length = tf.where(call.finite, tf.zeros((), tf.int64), streak[0] + 1)
-        streak.put({0: length})
-        too_long = length > (0 if self._latches else self._max_streak)
-        self._clock.put({LATCHED: tf.maximum(self._clock[LATCHED], tf.cast(too_long, tf.int64))})
 
     def _take_inventory(self, step: _Step) -> None:
         """Takes in the model's trainable variables, in order, and those that the step uses but no model tracks."""
