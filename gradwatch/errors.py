@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ def warn(message: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USER:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, GradientWarning, stacklevel=level)
+
+
+@contextlib.contextmanager
+def own_failures(doing: str) -> Iterator[None]:
+    """Turns a failure of gradwatch itself into a warning: it must never cost a training run."""
+    try:
+        yield
+    except Exception as error:
+        warn(f"gradwatch failed at {doing}, training goes on: {type(error).__name__}: {error}")
 
 
 _NOT_THE_USER = ("gradwatch", "keras", "tensorflow", "contextlib")

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -16,7 +15,7 @@ import tensorflow as tf
 
 from gradwatch import records, schema
 from gradwatch.diagnosis import Diagnosis, diagnose
-from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, warn
+from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
 from gradwatch.log import Log
 from gradwatch.options import Options, describe_run
 from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
@@ -67,7 +66,7 @@ class Watcher:
     @property
     def log(self) -> Log:
         """Everything recorded so far; looks at the device first."""
-        with _own_failures("reading the records"):
+        with own_failures("reading the records"):
             self._drain()
         return self._kept()
 
@@ -85,7 +84,7 @@ class Watcher:
             )
         self._model = None if model is None else weakref.ref(model)
         self._model_name = getattr(model, "name", "") or ""
-        with _own_failures("reading the records"):
+        with own_failures("reading the records"):
             self._drain()
         self.recorder.start(steps_at_once)
         self._alarms = 0
@@ -133,18 +132,18 @@ class Watcher:
         """Takes the last records and closes the sinks; a second call does nothing."""
         if self._closed:
             return
-        with _own_failures("reading the records"):
+        with own_failures("reading the records"):
             self._drain()
         self._closed = True
         for sink in self._sinks:
-            with _own_failures(f"closing {type(sink).__name__}"):
+            with own_failures(f"closing {type(sink).__name__}"):
                 sink.close()
 
     def _take_and_tell(self, num_steps: int | None, *, final: bool) -> None:
-        with _own_failures("reading the records"):
+        with own_failures("reading the records"):
             self._drain()
         diagnosis = Diagnosis()
-        with _own_failures("judging the records"):
+        with own_failures("judging the records"):
             log = self._kept() if num_steps is None else self._kept().tail(num_steps)
             diagnosis = diagnose(log, self.options.rules)
         self._tell(diagnosis, final=final)
@@ -155,8 +154,8 @@ class Watcher:
 
     def _keep(self, segments: list[Segment]) -> None:
         self._segments.extend(segments)
-        if self._closed or not self._sinks:
-            return
+        if self._closed or (not segments and self.recorder.num_trainable is None):
+            return  # nothing is known yet: an earlier run on disk stays
         infos, places = self.recorder.table.ordered()
         renumbered = [records.renumber(segment, places) for segment in segments]
         for sink in list(self._sinks):
@@ -203,7 +202,7 @@ class Watcher:
         raise error
 
     def _latched_error(self) -> GradientError:
-        with _own_failures("judging the records"):
+        with own_failures("judging the records"):
             findings = diagnose(self._kept().tail(JUDGED_STEPS), self.options.rules).findings
             bad = [finding for finding in findings if finding.rule in _NONFINITE]
             if bad:
@@ -227,7 +226,7 @@ class Watcher:
         self.recorder.num_trainable = len(self.recorder.table)
         last = max((int(segment.steps["step"][-1]) for segment in self._segments), default=-1)
         steps = {name: np.zeros(1, dtype) for name, dtype in STEP_DTYPES.items()}
-        steps["step"][:] = last + 1
+        steps["step"][:], steps["replica"][:] = last + 1, -1
         steps["loss"][:] = steps["learning_rate"][:] = steps["loss_scale"][:] = np.nan
         names = self.options.statistics
         segment = Segment(optimizer, (), numbers, steps, {name: np.zeros((1, 0), _dtype_of(name)) for name in names})
@@ -270,12 +269,3 @@ def _error_for(stopping: list[Finding], diagnosis: Diagnosis) -> GradientError:
 
 def _words(finding: Finding) -> str:
     return f"[{finding.code} {finding.rule}] {finding.message} What to do: {finding.remedy}"
-
-
-@contextlib.contextmanager
-def _own_failures(doing: str) -> Iterator[None]:
-    """Turns a failure of gradwatch itself into a warning: it must never cost a training run."""
-    try:
-        yield
-    except Exception as error:
-        warn(f"gradwatch failed at {doing}; training goes on: {type(error).__name__}: {error}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from gradwatch.errors import warn
+from gradwatch.errors import own_failures
 from gradwatch.recording import guard, keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED
@@ -171,7 +171,7 @@ class Recorder:
             step, self._local.step = self._step, None
             self._outer = None if step is self._outer else self._outer
             if step is not None:
-                with _own_failures("recording"):
+                with own_failures("recording"):
                     self._finish(step, result)
 
         def watched_step(*args: Any, **kwargs: Any) -> Any:
@@ -243,7 +243,7 @@ class Recorder:
             return apply(grads, given)
         self.num_calls_traced += 1
         call = None
-        with _own_failures("reading the gradients"):
+        with own_failures("reading the gradients"):
             call = self._read(step, name, optimizer, grads, variables)
             if call.attached and replicas.is_distributed():
                 step.has_replicas = True
@@ -256,7 +256,7 @@ class Recorder:
         step.of_optimizers |= {id(variable.value) for variable in optimizer.variables}
         if call.nested:
             self.has_nested_calls = True
-            with _own_failures("recording"):
+            with own_failures("recording"):
                 self._take_inventory(step)
                 # Tensors of an eager step must not be baked into a function that is traced inside of it.
                 self._ledger.record(call, step.batch if step.graph is not None else [], NESTED_CAPACITY)
@@ -323,12 +323,3 @@ def _loss_in(result: Any) -> Tensor | None:
         return tf.constant(result, tf.float64)
     is_scalar = tf.is_tensor(result) and result.shape.rank == 0 and result.dtype.is_floating
     return result if is_scalar else None
-
-
-@contextlib.contextmanager
-def _own_failures(doing: str) -> Iterator[None]:
-    """Turns a failure of gradwatch itself into a warning: it must never cost a training run."""
-    try:
-        yield
-    except Exception as error:
-        warn(f"gradwatch failed at {doing}, training goes on without it: {type(error).__name__}: {error}")
