@@ -16,7 +16,7 @@ from gradwatch.log import Log
 from gradwatch.options import check_options
 from gradwatch.recording import keras_seam
 from gradwatch.recording.variables import find_optimizers
-from gradwatch.reporting import Report, report
+from gradwatch.reporting import Report
 from gradwatch.rules import RULES, Rule
 from gradwatch.sinks import Sink
 from gradwatch.watcher import Watcher
@@ -104,8 +104,7 @@ class GradientWatch(keras.callbacks.Callback):
 
     def report(self) -> Report:
         """The report on what was recorded so far; shows itself in a notebook."""
-        log = self.log
-        return report(log, self._watcher.diagnosis)
+        return self._watcher.report()
 
     def close(self) -> None:
         """Closes the sinks. Not needed in order to read the log; a later `fit` is then kept in memory only."""

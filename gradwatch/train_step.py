@@ -17,7 +17,7 @@ from gradwatch.log import Log
 from gradwatch.options import Options, check_options
 from gradwatch.recording import keras_seam
 from gradwatch.recording.variables import find_optimizers
-from gradwatch.reporting import Report, report
+from gradwatch.reporting import Report
 from gradwatch.rules import RULES, Rule
 from gradwatch.sinks import Sink
 from gradwatch.watcher import Watcher
@@ -86,8 +86,7 @@ class WatchedStep:
 
     def report(self) -> Report:
         """The report on what was recorded so far; shows itself in a notebook."""
-        log = self.log
-        return report(log, self._watcher.diagnosis)
+        return self._watcher.report()
 
     def close(self) -> None:
         """Ends the run: judges the whole log, says what is wrong, closes the sinks."""

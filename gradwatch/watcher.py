@@ -21,6 +21,7 @@ from gradwatch.options import Options, describe_run
 from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
 from gradwatch.recording.session import Recorder
 from gradwatch.records import STEP_DTYPES, Segment
+from gradwatch.reporting import Report, report
 from gradwatch.rules import DetachedVariable, Finding, Severity
 from gradwatch.sinks import ParquetSink
 from gradwatch.version import __version__
@@ -74,6 +75,11 @@ class Watcher:
     def diagnosis(self) -> Diagnosis:
         """The findings in everything recorded so far."""
         return diagnose(self.log, self.options.rules)
+
+    def report(self) -> Report:
+        """The report on everything recorded so far."""
+        log = self.log
+        return report(log, diagnose(log, self.options.rules))
 
     def start(self, model: Any, steps_at_once: int = 1) -> None:
         """Begins a run of `fit`, or the only run of a loop."""

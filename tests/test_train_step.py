@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -293,3 +295,14 @@ def test_numpy_batch_and_a_loss_that_is_a_number():
     watched = watch_train_step(lambda x, y: float(step(x, y)), model=model, optimizers=optimizer)
     loss = watched(*batches()[0])
     assert watched.log.steps()["loss"].tolist() == [pytest.approx(loss)]
+
+
+@pytest.mark.parametrize("batch", [{1: "a", "b": 2}, np.array(["a", None], dtype=object)])
+def test_batch_that_is_no_batch_costs_no_training(batch):
+    model, optimizer, step, _ = make()
+    watched = watch_train_step(lambda extra, x, y: step(x, y), model=model, optimizers=optimizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GradientWarning)
+        watched(batch, *batches()[0])
+    assert watched.log.num_steps == 1
+    assert int(optimizer.iterations) == 1

@@ -192,8 +192,9 @@ class Recorder:
 
     def _begin(self, model: Any, optimizers: dict[str, Any], arguments: Any, compiled: bool) -> _Step:
         self._put_probes_on(model, optimizers)
-        leaves = tf.nest.flatten(arguments, expand_composites=True)
-        batch = [tf.convert_to_tensor(leaf) for leaf in leaves if tf.is_tensor(leaf) or isinstance(leaf, np.ndarray)]
+        batch: list[Tensor] = []
+        with own_failures("reading the batch"):
+            batch = _tensors_in(arguments)
         step = _Step(model, _current_graph(), batch, compiled)
         if self._guard.active and model is not None and not replicas.is_distributed():
             step.before = [(variable, tf.identity(variable)) for variable in model.non_trainable_weights]
@@ -311,6 +312,13 @@ class Recorder:
 
 def _current_graph() -> Any:
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def _tensors_in(arguments: Any) -> list[Tensor]:
+    """The tensors among the arguments of a step, and the float arrays of NumPy, in which there may be NaN too."""
+    leaves = tf.nest.flatten(arguments, expand_composites=True)
+    floats = [leaf for leaf in leaves if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"]
+    return [leaf for leaf in leaves if tf.is_tensor(leaf)] + [tf.convert_to_tensor(leaf) for leaf in floats]
 
 
 def _loss_in(result: Any) -> Tensor | None:
