@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.errors import warn
@@ -17,6 +15,7 @@ from gradwatch.options import check_options
 from gradwatch.recording import keras_seam
 from gradwatch.recording.variables import find_optimizers
 from gradwatch.reporting import Report
+from gradwatch.requirements import require_model, require_tensorflow_backend
 from gradwatch.rules import RULES, Rule
 from gradwatch.sinks import Sink
 from gradwatch.watcher import Watcher
@@ -250,42 +249,4 @@ def _warn_of_trainable(model: Any) -> None:
             f"Layers of the model {model.name!r} were frozen or unfrozen after it was compiled and trained. Keras goes "
             "on with the variables of before until `compile` is called again; a watched `fit` is traced anew and heeds "
             "the change at once. Call `model.compile(...)` after changing `trainable`."
-        )
-
-
-def require_tensorflow_backend() -> None:
-    """Raises a RuntimeError unless Keras runs on TensorFlow."""
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise RuntimeError(
-            f"gradwatch reads gradients from TensorFlow. Received: Keras backend {backend!r}. Set the environment "
-            "variable KERAS_BACKEND=tensorflow before Keras is imported."
-        )
-
-
-def require_model(model: Any) -> None:
-    """Raises unless the model is a compiled Keras 3 model on one replica."""
-    if not isinstance(model, keras.Model):
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        legacy = "tf_keras" in sys.modules and isinstance(model, sys.modules["tf_keras"].Model)
-        which = f"a Keras 2 model ({kind})" if legacy or kind.startswith("tf_keras") else f"an object of class {kind}"
-        raise TypeError(
-            f"gradwatch watches Keras 3 models. Received: {which}. Build the model with `import keras` (version 3) "
-            "and leave TF_USE_LEGACY_KERAS unset."
-        )
-    if not model.compiled:
-        raise ValueError(
-            f"The model {model.name!r} is not compiled, so there is no optimizer to watch. Call `model.compile(...)` "
-            "first; for a loop of your own use `gradwatch.watch_train_step`."
-        )
-    require_strategy(model.distribute_strategy)
-
-
-def require_strategy(strategy: Any) -> None:
-    """Raises a NotImplementedError for a strategy that does not keep its replicas in step."""
-    known = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy, tf.distribute.OneDeviceStrategy)
-    if type(strategy).__name__ != "_DefaultDistributionStrategy" and not isinstance(strategy, known):
-        raise NotImplementedError(
-            f"gradwatch does not watch training under this strategy. Received: {type(strategy).__name__}. It works "
-            "with MirroredStrategy, MultiWorkerMirroredStrategy and OneDeviceStrategy; leave the watch out with others."
         )

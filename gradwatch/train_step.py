@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from gradwatch.callback import require_strategy, require_tensorflow_backend
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.errors import warn
 from gradwatch.log import Log
@@ -18,6 +17,7 @@ from gradwatch.options import Options, check_options
 from gradwatch.recording import keras_seam
 from gradwatch.recording.variables import find_optimizers
 from gradwatch.reporting import Report
+from gradwatch.requirements import require_strategy, require_tensorflow_backend
 from gradwatch.rules import RULES, Rule
 from gradwatch.sinks import Sink
 from gradwatch.watcher import Watcher

@@ -27,7 +27,7 @@ from programs import (
 
 import gradwatch
 from gradwatch import DetachedVariableError, GradientError, GradientWarning, GradientWatch, NonFiniteGradientError
-from gradwatch.callback import require_strategy
+from gradwatch.requirements import require_strategy
 
 MODES = {
     "graph": {},
@@ -741,6 +741,59 @@ def test_moving_statistics_do_not_keep_the_nan_of_a_batch_held_back(mode, option
     fit(reference, x[good], y=y[good], epochs=1, shuffle=False, **MODES[mode])
     for got, want in zip(model.get_weights(), reference.get_weights()):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
+
+
+def _in_a_cond(update, x, y):
+    return tf.cond(tf.shape(x)[0] > 0, lambda: update(x, y), lambda: tf.constant(0.0))
+
+
+def _in_a_loop(update, x, y):
+    return tf.while_loop(lambda turn, _: turn < 1, lambda turn, _: (turn + 1, update(x, y)), (0, tf.constant(0.0)))[1]
+
+
+class _Nested(keras.Model):
+    """A model that calls its optimizer inside of what `around` makes of its update."""
+
+    def __init__(self, around):
+        super().__init__(name="nested")
+        keras.utils.set_random_seed(0)
+        self.norm, self.head = keras.layers.BatchNormalization(), keras.layers.Dense(4, activation="softmax")
+        self.around, self.function = around, tf.function(self.update)
+        self(tf.zeros((1, 8)))
+
+    def call(self, x, training=False):
+        return self.head(self.norm(x, training=training))
+
+    def update(self, x, y):
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        return loss
+
+    def train_step(self, data):
+        update = self.function if self.around is None else self.update
+        return {"loss": update(*data) if self.around is None else self.around(update, *data)}
+
+
+@pytest.mark.parametrize("options", ["fail fast", "skip"])
+@pytest.mark.parametrize("around", [_in_a_cond, _in_a_loop, None], ids=["cond", "loop", "function"])
+def test_moving_statistics_are_put_back_where_apply_is_nested(around, options):
+    model, reference = _Nested(around), _Nested(around)
+    for each in (model, reference):
+        each.compile("adam", "sparse_categorical_crossentropy")
+        each.optimizer.build(each.trainable_variables)
+    reference.fit(features(8)[:32], labels()[:32], batch_size=16, shuffle=False, verbose=0)
+    told = pytest.raises(NonFiniteGradientError) if options == "fail fast" else pytest.warns(GradientWarning)
+    with told:
+        model.fit(
+            bad_rows()[:48],
+            labels()[:48],
+            batch_size=16,
+            shuffle=False,
+            verbose=0,
+            callbacks=[GradientWatch(**OPTIONS[options])],
+        )
+    assert identical(state(model), state(reference))
 
 
 def test_evaluate_and_predict_leave_the_model_alone():

@@ -15,7 +15,7 @@ Tensor = Any
 CAPACITY = 128
 """Rows of a buffer; it is drained long before it is full."""
 
-EPOCH, BATCH, STEP, LATCHED, ALARMS = range(5)
+EPOCH, BATCH, STEP, LATCHED, ALARMS, HELD = CLOCK = range(6)
 CALLS, ROWS = range(2)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from gradwatch.errors import warn
 from gradwatch.recording import buffer, statistics
-from gradwatch.recording.buffer import ALARMS, BATCH, CALLS, EPOCH, STEP, Counters, RowBuffer
+from gradwatch.recording.buffer import ALARMS, BATCH, CALLS, CLOCK, EPOCH, STEP, Counters, RowBuffer
 from gradwatch.recording.probe import Call, apply_if
 from gradwatch.recording.rows import Layout, row_of, width_of
 from gradwatch.recording.variables import VariableTable
@@ -31,7 +31,7 @@ class Ledger:
     """
 
     def __init__(self, names: tuple[str, ...], every_steps: int, table: VariableTable) -> None:
-        self.clock = Counters(5)
+        self.clock = Counters(len(CLOCK))
         self._steps_at_once = 1
         self._names = names
         self._every_steps = every_steps

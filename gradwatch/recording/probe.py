@@ -38,7 +38,6 @@ class Call:
         compiled: Whether XLA compiles it, so that nothing may branch on a gradient.
         loss: The loss this call comes from, or `None`.
         applied: Bool scalar: the update reaches the weights; `None` for always.
-        held: Bool scalar: gradwatch held the update back; `None` where it holds none back.
         finite_here: With replicas, bool scalar: the gradient of this one holds no NaN and no Inf.
         nonfinite_inputs: With replicas, number of NaN and Inf in all their batches.
         replica: With replicas, number of the first with a bad gradient, -1 for none.
@@ -56,7 +55,6 @@ class Call:
     loss: Tensor | None = None
     applied: Tensor | None = None
     weights_after: dict[int, Tensor] = dataclasses.field(default_factory=dict)
-    held: Tensor | None = None
     finite_here: Tensor | None = None
     nonfinite_inputs: Tensor | None = None
     replica: Tensor | None = None

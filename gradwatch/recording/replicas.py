@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from gradwatch.recording import statistics
@@ -112,3 +113,24 @@ def apply_if(allowed: Tensor, apply: Callable[[list], Any], grads: list) -> None
         tf.cond(first, update, lambda: tf.constant(False))
 
     tf.distribute.get_replica_context().merge_call(across, args=(allowed, grads))
+
+
+def assign_if(wanted: Callable[[], Tensor], variables: list[Any], values: list[Tensor]) -> None:
+    """Gives variables values where `wanted` says so; to be called by every replica.
+
+    Args:
+        wanted: Makes a bool scalar, once for all replicas.
+        variables: Variables that every replica has a copy of.
+        values: The values of this replica.
+    """
+
+    def across(strategy: Any, values: list) -> None:
+        def assign() -> Tensor:
+            for variable, value in zip(variables, values, strict=True):
+                copies = variable.value if isinstance(variable, keras.Variable) else variable
+                strategy.extended.update(copies, lambda copy, value: copy.assign(value), args=(value,))
+            return tf.constant(True)
+
+        tf.cond(wanted(), assign, lambda: tf.constant(False))
+
+    tf.distribute.get_replica_context().merge_call(across, args=(values,))

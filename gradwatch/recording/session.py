@@ -18,10 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch.errors import own_failures
-from gradwatch.recording import guard, keras_seam, replicas, taps
+from gradwatch.recording import keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED
-from gradwatch.recording.guard import Guard
+from gradwatch.recording.guard import Guard, Untrained
 from gradwatch.recording.ledger import Ledger
 from gradwatch.recording.probe import Call
 from gradwatch.recording.variables import VariableTable
@@ -43,7 +43,7 @@ class _Step:
         graph: The graph it is traced into, or `None` when it runs eagerly.
         batch: Tensors among its arguments.
         compiled: Whether XLA compiles it.
-        before: Weights that are not trained, with their values from before the step, where updates may be held back.
+        untrained: Weights that are not trained, from before the step; `None` where no update may be held back.
         has_replicas: Whether it runs on several replicas.
         of_optimizers: Identities of the variables that belong to optimizers.
         calls: Calls of optimizers so far that are still to be recorded.
@@ -54,7 +54,7 @@ class _Step:
     graph: Any
     batch: list[Tensor]
     compiled: bool
-    before: list[tuple[Any, Tensor]] = dataclasses.field(default_factory=list)
+    untrained: Untrained | None = None
     has_replicas: bool = False
     of_optimizers: set[int] = dataclasses.field(default_factory=set)
     calls: list[Call] = dataclasses.field(default_factory=list)
@@ -196,8 +196,8 @@ class Recorder:
         with own_failures("reading the batch"):
             batch = _tensors_in(arguments)
         step = _Step(model, _current_graph(), batch, compiled)
-        if self._guard.active and model is not None and not replicas.is_distributed():
-            step.before = [(variable, tf.identity(variable)) for variable in model.non_trainable_weights]
+        with own_failures("keeping the weights"):
+            step.untrained = self._guard.remember(model)
         return step
 
     def _put_probes_on(self, model: Any, optimizers: dict[str, Any]) -> None:
@@ -221,8 +221,12 @@ class Recorder:
                 self._probes = None
 
     def _finish(self, step: _Step, result: Any) -> None:
-        if not replicas.is_lead():
-            return  # of several replicas one writes
+        if replicas.is_lead():  # of several replicas one writes
+            self._write(step, result)
+        if step.untrained is not None:
+            self._guard.put_back(step.untrained, compiled=step.compiled)
+
+    def _write(self, step: _Step, result: Any) -> None:
         self._take_inventory(step)
         probes.link(step.calls)
         for call in step.calls:
@@ -231,7 +235,6 @@ class Recorder:
                 call.loss = None if loss is None else self._tap(step)(loss)
             self._ledger.record(call, step.batch, sum(call.key == other.key for other in step.calls))
         self._clock.add({BATCH: 1})
-        guard.put_back(step.calls, step.before, compiled=step.compiled)
 
     def _saw_loss(self, loss: Any) -> None:
         if self._step is not None and self._step.is_current and tf.is_tensor(loss) and loss.shape.rank == 0:

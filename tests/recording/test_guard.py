@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradwatch.recording.buffer import LATCHED, Counters
-from gradwatch.recording.guard import Guard, put_back
+from gradwatch.recording.buffer import CLOCK, HELD, LATCHED, Counters
+from gradwatch.recording.guard import Guard
 from gradwatch.recording.probe import read_call
 
 
 def make(**options):
-    clock = Counters(5)
+    clock = Counters(len(CLOCK))
     return clock, Guard(clock, **{"active": True, "latches": False, "max_streak": 2, **options})
 
 
@@ -42,12 +42,13 @@ def test_what_passes_and_what_is_held_back(options, grads, weight, latched):
 
 
 def test_guard_that_is_not_active_lets_everything_pass():
-    _, guard = make(active=False)
+    clock, guard = make(active=False)
     variable, optimizer = keras.Variable([0.0]), keras.optimizers.SGD(1.0)
     call = update(guard, optimizer, variable, np.nan)
     assert np.isnan(variable.numpy()).all()
     assert call.applied is None
-    assert call.held is None
+    assert int(clock[HELD]) == 0
+    assert guard.remember(keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization()])) is None
 
 
 def test_start_lets_go():
@@ -62,10 +63,20 @@ def test_start_lets_go():
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("value", [1.0, np.nan])
 def test_put_back(compiled, value):
+    clock, guard = make()
+    model = keras.Sequential([keras.Input((1,)), keras.layers.BatchNormalization()])
+    mean = model.layers[0].moving_mean
+    variable = keras.Variable([0.0])
+    untrained = guard.remember(model)
+    mean.assign([7.0])
+    update(guard, keras.optimizers.SGD(1.0), variable, value)
+    guard.put_back(untrained, compiled=compiled)
+    held = bool(np.isnan(value))
+    assert mean.numpy().tolist() == [0.0 if held else 7.0]
+    assert int(clock[HELD]) == held
+
+
+def test_nothing_to_remember():
     _, guard = make()
-    variable, moving = keras.Variable([0.0]), tf.Variable([5.0])
-    before = [(moving, tf.identity(moving))]
-    moving.assign([7.0])
-    call = update(guard, keras.optimizers.SGD(1.0), variable, value)
-    put_back([call], before, compiled=compiled)
-    assert moving.numpy().tolist() == [5.0 if np.isnan(value) else 7.0]
+    assert guard.remember(None) is None
+    assert guard.remember(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])) is None
