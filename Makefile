@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Versions to hold the environment to, for pip; the oldest that are supported stand in tests/oldest.txt.
+CONSTRAINTS ?=
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all lint format matrix picture clean
+.PHONY: help demo test test-all test-oldest test-newest lint format matrix picture clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -12,11 +14,16 @@ help:            ## what there is to make
 demo: $(VENV)/.demo   ## train on real data: healthy, then three mistakes; writes runs/demo/report.html
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test   ## run the tests, the examples and the notebooks
-	$(PYTEST) -m "not matrix"
-
-test-all: $(VENV)/.test   ## run everything, the matrix of programs too
+test: $(VENV)/.test   ## run the tests with the matrix of programs, the examples and the notebooks
 	$(PYTEST)
+
+test-all: test test-oldest test-newest   ## the same at both ends of the supported versions too
+
+test-oldest:     ## run the tests with the oldest Python, Keras and TensorFlow
+	python=$$(.ci/find-python 3.10) && $(MAKE) test PYTHON=$$python VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt
+
+test-newest:     ## run the tests with the newest Python, Keras and TensorFlow
+	python=$$(.ci/find-python 3.13) && $(MAKE) test PYTHON=$$python VENV=.venv-newest
 
 lint: $(VENV)/.lint   ## check style and types
 	$(BIN)/ruff check .
@@ -34,12 +41,12 @@ picture: demo   ## draw the picture of the README anew
 	cp runs/demo/overview.png docs/overview.png
 
 clean:   ## remove the environment and everything that was made
-	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # An environment with an extra of setup.cfg; venv needs a Debian package that may be missing, virtualenv does not.
-$(VENV)/.%: setup.cfg pyproject.toml
+$(VENV)/.%: setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "gradwatch needs Python 3.10 or newer: make PYTHON=...")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV))
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[$*]'
 	touch $@

@@ -1,4 +1,4 @@
-"""Trains on several replicas and prints what came out as JSON; run in processes of its own by `test_replicas`."""
+"""Trains on several replicas and prints what came out as JSON; run in processes of its own, see `rows`."""
 
 import json
 import os
@@ -19,38 +19,34 @@ from programs import features, labels, mlp, state  # noqa: E402
 
 import gradwatch  # noqa: E402
 
-if "ports" in arguments:
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-else:
+BATCH = 16
+
+
+def make_strategy():
+    if "ports" in arguments:
+        return tf.distribute.MultiWorkerMirroredStrategy()
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-x, y = features(8)[:64], labels()[:64]
-if arguments.get("bad"):
-    x[41] = np.nan  # in the third batch, the half of the second replica
-with strategy.scope():
-    model, _ = mlp()
-    optimizer = keras.optimizers.SGD(0.5) if arguments.get("sgd") else keras.optimizers.Adam(0.01)
-    model.compile(optimizer, "sparse_categorical_crossentropy", run_eagerly=arguments.get("eager", False))
-options = arguments["options"]
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def fit():
+def fit(model, x, y, epochs, options):
     watch = None if options is None else gradwatch.GradientWatch(**options)
     callbacks = [] if watch is None else [watch]
     try:
-        model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0, callbacks=callbacks)
+        model.fit(x, y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     except gradwatch.GradientError as error:
         return watch, error
     return watch, None
 
 
-def loop():
+def loop(model, x, y, epochs, options):
+    optimizer = model.optimizer
+
     def replica_step(batch):
         with tf.GradientTape() as tape:
             losses = keras.losses.sparse_categorical_crossentropy(batch[1], model(batch[0], training=True))
-            loss = tf.reduce_sum(losses) / 16.0
+            loss = tf.reduce_sum(losses) / float(BATCH)
         grads = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(grads, model.trainable_variables)
         return loss
@@ -61,10 +57,12 @@ def loop():
 
     with strategy.scope():
         optimizer.build(model.trainable_variables)
-    data = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices((x, y)).batch(16))
+    data = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH))
     watch = None if options is None else gradwatch.watch_train_step(step, model=model, optimizers=optimizer, **options)
     try:
-        for _ in range(2):
+        for epoch in range(epochs):
+            if watch is not None:
+                watch.epoch = epoch
             for batch in data:
                 (watch or step)(batch)
     except gradwatch.GradientError as error:
@@ -72,16 +70,51 @@ def loop():
     return watch, None
 
 
-watch, error = loop() if arguments.get("loop") else fit()
-result = {"state": [value.ravel().astype(float).tolist() for value in state(model)]}
-if watch is not None:
-    segment = watch.log.segments[0]
-    result |= {
-        name: segment.steps[name].tolist() for name in ("step", "applied", "replica", "nonfinite_inputs", "loss")
-    }
-    result["variables"] = len(watch.log.variable_infos)
+def result_of(model, watch, error):
+    result = {"state": [value.ravel().astype(float).tolist() for value in state(model)]}
+    if watch is None:
+        return result
+    log = watch.log
+    (segment,) = log.segments
+    steps = log.steps()
+    columns = ("step", "epoch", "batch", "optimizer", "applied")
+    result |= {name: steps[name].tolist() for name in columns}
+    result |= {name: segment.steps[name].tolist() for name in ("replica", "nonfinite_inputs", "loss")}
+    result["variables"] = [info.path for info in log.variable_infos]
     result["norms"] = np.where(np.isfinite(norms := segment.values["grad_norm"]), norms, -1).tolist()
     if "update_norm" in segment.values:
         result["updates"] = segment.values["update_norm"].tolist()
     result["error"] = None if error is None else [type(error).__name__, error.step, str(error)]
-sys.stdout.write("RESULT" + json.dumps(result))
+    return result
+
+
+def run(options, bad=False, sgd=False, batches=4, epochs=2, **compile_args):
+    """One run of the program.
+
+    Args:
+        options: Options of the watch; `None` runs unwatched.
+        bad: Put a NaN into the third batch, in the half of the second replica.
+        sgd: Train with plain SGD, which moves every weight by its rate times the gradient.
+        batches: Number of batches in an epoch.
+        epochs: Number of epochs.
+        compile_args: For `compile`.
+    """
+    x, y = features(8)[: BATCH * batches], labels()[: BATCH * batches]
+    if bad:
+        x[41] = np.nan
+    with strategy.scope():
+        model, _ = mlp()
+        optimizer = keras.optimizers.SGD(0.5) if sgd else keras.optimizers.Adam(0.01)
+        compile_args |= {"run_eagerly": arguments["run_eagerly"]}
+        model.compile(optimizer, "sparse_categorical_crossentropy", **compile_args)
+    train = loop if arguments["loop"] else fit
+    try:
+        watch, error = train(model, x, y, epochs, options)
+    except NotImplementedError as refusal:
+        return {"refused": str(refusal)}
+    return result_of(model, watch, error)
+
+
+strategy = make_strategy()
+results = {name: run(**options) for name, options in arguments["runs"].items()}
+sys.stdout.write("RESULT" + json.dumps(results))

@@ -4,6 +4,7 @@ import types
 
 import keras
 import tensorflow as tf
+from distribution.rows import MIRRORED
 
 import gradwatch
 from matrix.row import Refused, mlp
@@ -27,6 +28,14 @@ def _other_optimizer(run):
 
 def _other_model_of_a_step(run):
     gradwatch.watch_train_step(lambda: None, model=tf.Module(), optimizers=keras.optimizers.SGD())
+
+
+def _on_two_replicas(**compile_args):
+    def program(run):
+        (worker,) = MIRRORED.results_of({"run": {"options": {}, **compile_args}})
+        raise NotImplementedError(worker["run"]["refused"])
+
+    return program
 
 
 REFUSED = (
@@ -69,5 +78,21 @@ REFUSED = (
         error=TypeError,
         match="Keras 3 model",
         note="leave `model` out and name the optimizers",
+    ),
+    Refused(
+        name="XLA on several replicas",
+        about="`compile(jit_compile=True)` under a strategy with several replicas; Keras fails with it",
+        program=_on_two_replicas(jit_compile=True),
+        error=NotImplementedError,
+        match="cannot compile a step with XLA",
+        note="`jit_compile=False`",
+    ),
+    Refused(
+        name="several steps per execution on CPU replicas",
+        about="`compile(steps_per_execution=2)` on several logical CPUs; Keras fails with it",
+        program=_on_two_replicas(steps_per_execution=2),
+        error=NotImplementedError,
+        match="several steps per execution",
+        note="`steps_per_execution=1`",
     ),
 )

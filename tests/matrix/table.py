@@ -2,6 +2,8 @@
 
 import pathlib
 
+from distribution.rows import ROWS as DISTRIBUTED
+
 from matrix.rows import AREAS, REFUSED
 
 PATH = pathlib.Path(__file__).parents[2] / "docs" / "matrix.md"
@@ -9,7 +11,7 @@ PATH = pathlib.Path(__file__).parents[2] / "docs" / "matrix.md"
 HEAD = """\
 # What gradwatch is tested with
 
-Every row is a program that `make test-all` runs without a watch, with one, and with a NaN put into the gradient of one
+Every row is a program that `make test` runs without a watch, with one, and with a NaN put into the gradient of one
 variable at a known call. This page is made of the same rows by `make matrix`, and a test holds it up to date.
 
 - **transparent**: weights, optimizer state and History are bit for bit those of the same seeded program without a
@@ -20,6 +22,9 @@ variable at a known call. This page is made of the same rows by `make matrix`, a
 - **NaN named**: the finding has the step and the variable.
 - **fail_fast**, **skip**: weights and optimizer state are bit for bit those just before the bad batch, and those the
   program has there without a guard.
+
+On several replicas the weights of plain SGD are the oracle of what was applied, and moving statistics are compared with
+those before the bad batch too.
 """
 
 
@@ -40,6 +45,11 @@ def text():
     for area, rows in AREAS.items():
         lines = [f"## {area.capitalize()}", "", _line(*columns), _line(*["---"] * len(columns)), *map(_row, rows)]
         parts.append("\n".join(lines) + "\n")
+    lines = ["## Distribution", "", _line(*columns), _line(*["---"] * len(columns))]
+    lines += [
+        _line(row.name, row.about, *["yes"] * 3, "yes, with its replica", "yes", "yes", row.note) for row in DISTRIBUTED
+    ]
+    parts.append("\n".join(lines) + "\n")
     if REFUSED:
         lines = ["## Refused", "", "These are refused with an error before the first step.", ""]
         lines += [_line("row", "what", "error", "instead"), _line(*["---"] * 4)]
