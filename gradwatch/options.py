@@ -16,6 +16,9 @@ from gradwatch.sinks import Sink
 ON_NONFINITE = ("record", "skip")
 FAIL_FAST_VARIABLE = "GRADWATCH_FAIL_FAST"
 RUN_DIR_VARIABLE = "GRADWATCH_RUN_DIR"
+DETAILED_EVERY = 10
+"""At each how many recorded steps a set of statistics is taken whole; between them only what one pass tells."""
+
 _LATCHING_RULE = "NonFiniteGradient"
 
 
@@ -26,6 +29,7 @@ class Options:
     run_dir: str | None
     every_steps: int
     statistics: tuple[str, ...]
+    detailed_every: int
     fail_fast: bool | frozenset[str]
     on_nonfinite: str
     max_consecutive_skips: int
@@ -76,6 +80,7 @@ def check_options(
         run_dir=_run_dir(run_dir),
         every_steps=_positive("every_steps", every_steps),
         statistics=schema.statistic_names(statistics),
+        detailed_every=DETAILED_EVERY if isinstance(statistics, str) else 1,
         fail_fast=_fail_fast(fail_fast, rules),
         on_nonfinite=_on_nonfinite(on_nonfinite),
         max_consecutive_skips=_positive("max_consecutive_skips", max_consecutive_skips),

@@ -92,8 +92,8 @@ def layer_rms(log: Log, segment: Segment, members: Layers | None = None, *, nonz
         log: The log.
         segment: One of its segments.
         members: The columns that count for each layer; all of them by default.
-        nonzero: Leave entries that are exactly zero out of the mean (where `zero_fraction` was taken), so that a large
-            embedding of which a batch touches few rows compares with a dense layer.
+        nonzero: Leave entries that are exactly zero out of the mean (by the last `zero_fraction` taken), so that a
+            large embedding of which a batch touches few rows compares with a dense layer.
 
     Returns:
         `[steps, layers]`, float64, loss per unit of weight; 0 where every entry is zero.
@@ -101,7 +101,9 @@ def layer_rms(log: Log, segment: Segment, members: Layers | None = None, *, nonz
     members = members or layers(log, segment)
     counts = np.broadcast_to(sizes(log, segment), (segment.num_steps, len(segment.variables)))
     if nonzero and "zero_fraction" in segment.values:
-        counts = counts * (1 - values(segment, "zero_fraction"))
+        # Taken on a schedule: which rows of a table a batch touches changes, how many hardly does.
+        fractions = pd.DataFrame(values(segment, "zero_fraction")).ffill().bfill().to_numpy()
+        counts = counts * (1 - fractions)
     return _divided(layer_norms(log, segment, members), np.sqrt(_summed(counts, members)))
 
 
@@ -136,18 +138,29 @@ def nonfinite(segment: Segment) -> Mask | None:
 def zero(segment: Segment) -> Mask | None:
     """Which gradients are exactly zero in every entry.
 
-    A norm does not tell: the square of a small entry underflows to zero.
+    By the share of zeros or the largest entry where they were taken, and else by the norm, which the recorder keeps
+    from vanishing while an entry does not.
 
     Returns:
-        `[steps, variables]`, or `None` where neither `zero_fraction` nor `grad_max` was taken.
+        `[steps, variables]`, or `None` where none of the three was taken.
     """
-    if "zero_fraction" in segment.values:
-        return segment.values["zero_fraction"] == 1
-    if "grad_max" not in segment.values:
-        return None
+    zeros: Mask | None = None
+    if "grad_norm" in segment.values:
+        zeros = values(segment, "grad_norm") == 0
+    for name, when in (("grad_max", 0.0), ("zero_fraction", 1.0)):
+        if name in segment.values:
+            table = values(segment, name)
+            otherwise = np.zeros(table.shape, bool) if zeros is None else zeros
+            zeros = np.where(np.isnan(table), otherwise, table == when)
     bad = nonfinite(segment)
-    zeros = segment.values["grad_max"] == 0
-    return zeros if bad is None else zeros & ~bad
+    return zeros if zeros is None or bad is None else zeros & ~bad
+
+
+def where_taken(log: Log, statistic: str) -> Log:
+    """The log with those steps only at which a statistic was taken."""
+    rows = [~np.isnan(values(segment, statistic)).all(axis=1) for segment in log.segments]
+    segments = [segment.take(np.flatnonzero(taken)) for segment, taken in zip(log.segments, rows, strict=True)]
+    return Log(log.variable_infos, segments, log.info)
 
 
 def zero_streaks(log: Log) -> pd.DataFrame | None:

@@ -47,6 +47,8 @@ class Watcher:
         self.recorder = Recorder(
             statistics=options.statistics,
             every_steps=options.every_steps,
+            detailed_every=options.detailed_every,
+            counts_alarms=bool(options.guards or options.fail_fast),
             guards=options.guards,
             latches=options.latches,
             max_streak=options.max_consecutive_skips,

@@ -26,7 +26,14 @@ from programs import (
 )
 
 import gradwatch
-from gradwatch import DetachedVariableError, GradientError, GradientWarning, GradientWatch, NonFiniteGradientError
+from gradwatch import (
+    DetachedVariableError,
+    GradientError,
+    GradientWarning,
+    GradientWatch,
+    NonFiniteGradientError,
+    schema,
+)
 from gradwatch.requirements import require_strategy
 
 MODES = {
@@ -178,7 +185,7 @@ def test_guards_under_xla_without_moving_statistics(options):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_statistics_are_those_of_the_applied_gradients(program, mode):
     model, x = PROGRAMS[program]()
-    spy, watch = Spy(), GradientWatch(statistics="full")
+    spy, watch = Spy(), GradientWatch(statistics=schema.STATISTIC_NAMES)
     fit(model, x, watch, spy, optimizer=SpyingSGD(0.1), epochs=1, **MODES[mode])
     log = watch.log
     assert [info.path for info in log.variable_infos] == [v.path for v in model.trainable_variables]
@@ -193,6 +200,38 @@ def test_statistics_are_those_of_the_applied_gradients(program, mode):
         for before, after in zip(spy.weights, spy.weights[1:])
     ]
     np.testing.assert_allclose(log.wide("update_norm").to_numpy(), changes, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(("options", "detailed"), [({}, 10), ({"every_steps": 4}, 12), ({"every_steps": 20}, 20)])
+def test_a_set_of_statistics_is_taken_whole_on_a_schedule_and_on_bad_steps(options, detailed):
+    model = linear()
+    x = features(8)
+    x[13] = np.nan
+    watch = GradientWatch(statistics="full", on_nonfinite="skip", **options)
+    with pytest.warns(GradientWarning):
+        fit(model, x, watch, batch_size=1, epochs=1, shuffle=False)
+    log = watch.log
+    every = options.get("every_steps", 1)
+    steps = log.steps()["step"].tolist()
+    assert steps == sorted({*range(0, 70, every), 13})
+    whole = sorted({*range(0, 70, detailed), 13})
+    for name in ("grad_max", "zero_fraction"):
+        taken = log.frame().query("variable.str.endswith('bias')").set_index("step")[name]
+        expected = [step for step in whole if step != 13 or name == "zero_fraction"]
+        assert taken[taken.notna()].index.tolist() == expected
+    for name in ("weight_norm", "update_norm"):  # what comes before an update is kept before it is known to be bad
+        taken = log.wide(name).dropna(how="all")
+        assert taken.index.tolist() == [step for step in whole if step != 13]
+    assert log.wide("grad_norm").notna().all(axis=1).tolist() == [step != 13 for step in steps]
+    assert log.frame()["nan_count"].notna().all()
+
+
+def test_statistics_by_name_are_taken_at_every_step():
+    model, x = mlp()
+    watch = GradientWatch(statistics=("zero_fraction", "update_norm"))
+    fit(model, x, watch)
+    assert watch.log.frame()[["zero_fraction", "update_norm"]].notna().all(axis=None)
+    assert watch.log.frame()["grad_norm"].isna().all()
 
 
 def test_loss_and_learning_rate_are_of_the_batch():
@@ -327,7 +366,7 @@ def test_embedding_gradient_is_recorded_without_making_it_dense():
     watch = GradientWatch()
     fit(model, x, watch, epochs=1)
     embedding = watch.log.frame().query("variable.str.endswith('embeddings')")
-    assert embedding["zero_fraction"].between(0, 0.9).all()
+    assert embedding["zero_fraction"].dropna().between(0, 0.9).tolist() == [True]
     assert (embedding["grad_norm"] > 0).all()
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from programs import features, identical, labels, mlp, oracle
 
 import gradwatch
-from gradwatch import DetachedVariableError, GradientWarning, NonFiniteGradientError, watch_train_step
+from gradwatch import DetachedVariableError, GradientWarning, NonFiniteGradientError, schema, watch_train_step
 
 LOSS = keras.losses.SparseCategoricalCrossentropy()
 KINDS = {
@@ -64,7 +64,7 @@ def test_weights_are_those_of_an_unwatched_loop(kind, options):
 
 def test_statistics_against_the_oracle():
     model, optimizer, step, grads = make()
-    step = watch_train_step(step, model=model, optimizers=optimizer)
+    step = watch_train_step(step, model=model, optimizers=optimizer, statistics=schema.DEFAULT_STATISTICS)
     for batch in batches():
         step(*batch)
     for name in ("grad_norm", "grad_max", "zero_fraction"):

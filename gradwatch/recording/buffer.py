@@ -15,7 +15,8 @@ Tensor = Any
 CAPACITY = 128
 """Rows of a buffer; it is drained long before it is full."""
 
-EPOCH, BATCH, STEP, LATCHED, ALARMS, HELD = CLOCK = range(6)
+EPOCH, BATCH, STEP, TICK, LATCHED, ALARMS, HELD = CLOCK = range(7)
+# STEP counts calls of optimizers, TICK the steps of the program around them.
 CALLS, ROWS = range(2)
 
 
@@ -43,8 +44,12 @@ class Counters:
 
     def add(self, amounts: dict[int, int | Tensor]) -> None:
         """Adds to several counters at once."""
-        values = [tf.cast(amounts.get(index, 0), tf.int64) for index in range(self._size)]
-        self.variable.assign_add(tf.stack(values))
+        known = np.array([0 if tf.is_tensor(amounts.get(i, 0)) else amounts.get(i, 0) for i in range(self._size)])
+        total = tf.constant(known, tf.int64)
+        for index, amount in amounts.items():
+            if tf.is_tensor(amount):
+                total += tf.cast(amount, tf.int64) * tf.constant(np.eye(self._size, dtype=np.int64)[index])
+        self.variable.assign_add(total)
 
     def put(self, values: dict[int, int | Tensor]) -> None:
         """Sets several counters and leaves the others."""
@@ -77,7 +82,7 @@ class RowBuffer:
         """Adds one row `[width]`; where `only_if`, a bool scalar, is false, the next row will take its place."""
         index = tf.math.floormod(self.counters[ROWS], self.capacity)
         self.rows.scatter_nd_update(tf.reshape(index, [1, 1]), tf.reshape(row, [1, self.width]))
-        self.counters.add({ROWS: 1 if only_if is None else only_if})
+        self.counters.add({CALLS: 1, ROWS: 1 if only_if is None else only_if})
 
     def packed(self) -> Tensor:
         """Everything in it as one flat float64 tensor, for `unpack`."""

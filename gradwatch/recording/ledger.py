@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch.errors import warn
-from gradwatch.recording import buffer, statistics
-from gradwatch.recording.buffer import ALARMS, BATCH, CALLS, CLOCK, EPOCH, STEP, Counters, RowBuffer
-from gradwatch.recording.probe import Call, apply_if
-from gradwatch.recording.rows import Layout, row_of, width_of
+from gradwatch.recording import buffer
+from gradwatch.recording.buffer import ALARMS, CALLS, CLOCK, STEP, TICK, Counters, RowBuffer
+from gradwatch.recording.probe import Call
+from gradwatch.recording.rows import Layout, alarm_in, facts_of, row_of, weight_statistics, width_of
 from gradwatch.recording.variables import VariableTable
+from gradwatch.recording.weights import WeightNorms
 from gradwatch.records import Segment
 
 Tensor = Any
@@ -27,14 +28,26 @@ class Ledger:
     Args:
         names: Statistics to take.
         every_steps: Write each N-th call of an optimizer; calls with NaN or Inf are written all the same.
+        detailed_every: Take the statistics that need a second pass over a gradient, or a copy of a weight, at each N-th
+            step in which calls are written. Under XLA they are taken always.
+        counts_alarms: Count the bad calls, for a host that looks at each step.
         table: Gives the variables their numbers.
     """
 
-    def __init__(self, names: tuple[str, ...], every_steps: int, table: VariableTable) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        every_steps: int,
+        detailed_every: int,
+        counts_alarms: bool,
+        table: VariableTable,
+    ) -> None:
         self.clock = Counters(len(CLOCK))
         self._steps_at_once = 1
         self._names = names
         self._every_steps = every_steps
+        self._detailed_every = every_steps * -(-detailed_every // every_steps)
+        self._counts_alarms = counts_alarms
         self._table = table
         self._layouts: dict[tuple, Layout] = {}
 
@@ -56,61 +69,52 @@ class Ledger:
                 segments.append(layout.segment(rows))
         return segments
 
-    def record(self, call: Call, batch: list[Tensor], calls_in_step: int) -> None:
+    def prepare(self, call: Call) -> None:
+        """Keeps of the weights what an update is measured by; to be called before the update."""
+        names = weight_statistics(self._names)
+        if names and call.attached:
+            call.weights = WeightNorms(call.variables, call.groups, names, self._is_detailed(call))
+
+    def record(self, call: Call, batch: list[Tensor], calls_in_step: int, *, before: int = 0) -> dict[int, Any]:
         """Writes one call; to be called in the graph in which the call was made.
 
         Args:
             call: The call.
             batch: Tensors of the batch, to be searched for NaN and Inf if the call is bad.
             calls_in_step: How many calls of this kind a step may make.
+            before: How many calls were written that the clock does not know of yet.
+
+        Returns:
+            What has to be added to the clock.
         """
         if not call.attached:
-            return
-        rows = self._layout(call, calls_in_step).buffer
-        alarm = tf.logical_not(call.finite)
-        if call.loss is not None:
-            alarm = tf.logical_or(alarm, tf.logical_not(tf.math.is_finite(call.loss)))
-        due = tf.equal(tf.math.floormod(rows.counters[CALLS], self._every_steps), 0)
-        header = self._header(call, batch, alarm)
-
+            return {}
+        layout = self._layout(call, calls_in_step)
+        rows = layout.buffer
+        clock = tf.cast(self.clock.variable.read_value(), tf.float64)
+        if before:
+            clock += np.eye(len(CLOCK))[STEP] * before
+        row = row_of(call, clock, self._names, batch, self._is_detailed(call))
+        alarm = alarm_in(row, len(layout.facts))
         if self._every_steps == 1:
-            rows.append(row_of(call, header, self._names))
-        elif call.compiled:
-            rows.append(row_of(call, header, self._names), only_if=tf.logical_or(due, alarm))
+            rows.append(row)
         else:
-            apply_if(tf.logical_or(due, alarm), lambda: rows.append(row_of(call, header, self._names)))
-        rows.counters.add({CALLS: 1})
-        self.clock.add({STEP: 1, ALARMS: alarm})
+            due = tf.equal(tf.math.floormod(rows.counters[CALLS], self._every_steps), 0)
+            rows.append(row, only_if=tf.logical_or(due, alarm > 0))
+        return {STEP: 1, ALARMS: alarm} if self._counts_alarms else {STEP: 1}
 
-    def _header(self, call: Call, batch: list[Tensor], alarm: Tensor) -> dict[str, Tensor]:
-        missing = tf.constant(np.nan, tf.float64)
-        return {
-            "step": self.clock[STEP],
-            "epoch": self.clock[EPOCH],
-            "batch": self.clock[BATCH],
-            "applied": tf.constant(True) if call.applied is None else call.applied,
-            "loss": missing if call.loss is None else call.loss,
-            "nonfinite_loss": tf.constant(False) if call.loss is None else ~tf.math.is_finite(call.loss),
-            "learning_rate": call.learning_rate,
-            "loss_scale": missing if call.loss_scale is None else call.loss_scale,
-            "overflow": ~call.finite if call.adapts_scale else tf.constant(False),
-            "replica": tf.constant(-1) if call.replica is None else call.replica,
-            "nonfinite_inputs": self._nonfinite_inputs(call, batch, alarm),
-        }
-
-    @staticmethod
-    def _nonfinite_inputs(call: Call, batch: list[Tensor], alarm: Tensor) -> Tensor:
-        if call.nonfinite_inputs is not None:
-            return call.nonfinite_inputs
-        if call.compiled:
-            return statistics.count_nonfinite(batch)
-        return tf.cond(alarm, lambda: statistics.count_nonfinite(batch), lambda: tf.zeros((), tf.float64))
+    def _is_detailed(self, call: Call) -> Tensor | None:
+        """Whether everything is taken at a call; `None` where it is at every one."""
+        if call.compiled or self._detailed_every == 1:
+            return None
+        return tf.equal(tf.math.floormod(self.clock[TICK], self._detailed_every), 0)
 
     def _layout(self, call: Call, calls_in_step: int) -> Layout:
         numbers = self._table.add(call.variables)
         attached = tuple(numbers[position] for position in call.attached)
         detached = tuple(number for number in numbers if number not in set(attached))
-        key = (call.optimizer, attached, detached)
+        facts = tuple(facts_of(call))
+        key = (call.optimizer, attached, detached, facts)
         if key not in self._layouts:
             capacity = max(buffer.CAPACITY, (STEPS_BETWEEN_DRAINS + self._steps_at_once) * calls_in_step)
             if call.nested:
@@ -121,8 +125,9 @@ class Ledger:
                 attached=attached,
                 detached=detached,
                 statistics=self._names,
+                facts=facts,
                 dtype=np.float64 if wide else np.float32,
-                buffer=RowBuffer(width_of(len(attached), len(self._names)), capacity),
+                buffer=RowBuffer(width_of(len(facts), len(attached), len(self._names)), capacity),
             )
         return self._layouts[key]
 

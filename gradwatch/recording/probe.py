@@ -17,6 +17,8 @@ import keras
 import tensorflow as tf
 
 from gradwatch.recording import keras_seam, statistics
+from gradwatch.recording.groups import Group, group
+from gradwatch.recording.weights import WeightNorms
 
 Tensor = Any
 
@@ -29,11 +31,9 @@ class Call:
         optimizer: Name of the optimizer.
         grads: Gradients to look at, `None` where a variable is detached; taps on those given to the optimizer.
         variables: The variables, as many as gradients.
-        learning_rate: Float64 scalar in force at this call.
+        learning_rate: Scalar in force at this call.
         loss_scale: Float64 scalar that the gradients are still multiplied by, or `None`.
         adapts_scale: Whether the optimizer adapts that scale, and by itself holds back an update that overflows.
-        weights: Values of the variables with a gradient before the update; empty where they are not wanted.
-        weights_after: Their values after it, where a later call of the same step changes them again; see `link`.
         nested: Whether the call is inside of a `cond`, a loop or a function within the step.
         compiled: Whether XLA compiles it, so that nothing may branch on a gradient.
         loss: The loss this call comes from, or `None`.
@@ -41,6 +41,7 @@ class Call:
         finite_here: With replicas, bool scalar: the gradient of this one holds no NaN and no Inf.
         nonfinite_inputs: With replicas, number of NaN and Inf in all their batches.
         replica: With replicas, number of the first with a bad gradient, -1 for none.
+        weights: Norms of the weights and of the update, where they are wanted.
     """
 
     optimizer: str
@@ -49,15 +50,14 @@ class Call:
     learning_rate: Tensor
     loss_scale: Tensor | None
     adapts_scale: bool
-    weights: list[Tensor]
     nested: bool
     compiled: bool
     loss: Tensor | None = None
     applied: Tensor | None = None
-    weights_after: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     finite_here: Tensor | None = None
     nonfinite_inputs: Tensor | None = None
     replica: Tensor | None = None
+    weights: WeightNorms | None = None
 
     @property
     def key(self) -> tuple[str, tuple[int, ...]]:
@@ -65,30 +65,35 @@ class Call:
         return self.optimizer, tuple(id(self.variables[position]) for position in self.attached)
 
     @functools.cached_property
+    def groups(self) -> list[Group]:
+        """The gradients that are there, in groups."""
+        return group(self.grads)
+
+    @functools.cached_property
     def attached(self) -> list[int]:
-        """Positions of the variables that have a gradient."""
-        return [position for position, grad in enumerate(self.grads) if grad is not None]
+        """Positions of the variables that have a gradient, in the order of the groups."""
+        return [position for each in self.groups for position in each.positions]
 
     @functools.cached_property
-    def entries(self) -> list[Tensor]:
-        """Flat entries of every gradient that is there."""
-        return [statistics.entries_of(self.grads[position]) for position in self.attached]
-
-    @functools.cached_property
-    def sums(self) -> Tensor | None:
-        """Sums of squares of `entries`, float64 `[variables]`; `None` under XLA."""
-        return None if self.compiled else statistics.sums_of_squares(self.entries)
+    def norms(self) -> Tensor:
+        """L2 norms of the gradients as the first pass tells them, float64 `[attached]`."""
+        return statistics.first_norms(self.groups)
 
     @functools.cached_property
     def finite(self) -> Tensor:
         """Bool scalar: no gradient holds NaN or Inf."""
-        return statistics.all_finite(self.entries, self.sums)
+        return statistics.all_finite(self.groups, None if self.compiled else self.norms)
+
+    def finish(self, variables: list[Any]) -> None:
+        """To be called before another call changes these variables: takes what is measured by their values now."""
+        if self.weights is not None and not self.weights.is_taken and self.weights.shares(variables):
+            _ = self.weights.taken
 
     def replace_grads(self, attached: list[Tensor]) -> None:
         """Puts other gradients in place of those that are there."""
         for position, grad in zip(self.attached, attached, strict=True):
             self.grads[position] = grad
-        for name in ("entries", "sums", "finite"):
+        for name in ("groups", "attached", "norms", "finite"):
             vars(self).pop(name, None)
 
 
@@ -99,32 +104,20 @@ def read_call(
     variables: list[Any],
     *,
     tap: Callable[[Tensor], Tensor],
-    with_weights: bool,
     nested: bool,
     compiled: bool,
 ) -> Call:
     """Reads what has to be read before the update, tensors of the step through `tap`."""
-    pairs = zip(grads, variables, strict=True)
     return Call(
         optimizer=name,
         grads=[None if grad is None else tap(grad) for grad in grads],
         variables=variables,
-        learning_rate=tf.cast(tap(tf.convert_to_tensor(optimizer.learning_rate)), tf.float64),
+        learning_rate=tap(tf.convert_to_tensor(optimizer.learning_rate)),
         loss_scale=_loss_scale(optimizer),
         adapts_scale=scales_itself(optimizer),
-        weights=[tf.identity(variable) for grad, variable in pairs if grad is not None] if with_weights else [],
         nested=nested,
         compiled=compiled,
     )
-
-
-def link(calls: list[Call]) -> None:
-    """Gives each call of a step the values of its variables after it: those before the next call that has them."""
-    for position, call in enumerate(calls):
-        for later in reversed(calls[position + 1 :]):
-            if later.weights:
-                values = zip(later.attached, later.weights, strict=True)
-                call.weights_after |= {id(later.variables[index]): value for index, value in values}
 
 
 def variables_of(optimizer: Any, grads: list[Any], variables: list[Any] | None) -> list[Any] | None:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from gradwatch.errors import own_failures
 from gradwatch.recording import keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
-from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED
+from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard, Untrained
 from gradwatch.recording.ledger import Ledger
 from gradwatch.recording.probe import Call
@@ -72,6 +72,8 @@ class Recorder:
     Args:
         statistics: Names of the statistics to take.
         every_steps: Record each N-th call of an optimizer; calls with NaN or Inf are recorded all the same.
+        detailed_every: Take the statistics that cost more than one pass at each N-th recorded call.
+        counts_alarms: Count the bad calls for `alarms`.
         guards: Hold back updates with a NaN or Inf.
         latches: After the first such update hold back all that follow.
         max_streak: Latch also when more than so many updates of one optimizer in a row were held back.
@@ -84,6 +86,8 @@ class Recorder:
         *,
         statistics: tuple[str, ...],
         every_steps: int = 1,
+        detailed_every: int = 1,
+        counts_alarms: bool = True,
         guards: bool = False,
         latches: bool = False,
         max_streak: int = 10,
@@ -93,9 +97,8 @@ class Recorder:
         self.num_trainable: int | None = None
         self.num_calls_traced = 0
         self.has_nested_calls = False
-        self._ledger = Ledger(statistics, every_steps, self.table)
+        self._ledger = Ledger(statistics, every_steps, detailed_every, counts_alarms, self.table)
         self._clock = self._ledger.clock
-        self._with_weights = not {"weight_norm", "update_norm"}.isdisjoint(statistics)
         self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
         self._on_all_detached = on_all_detached
         self._local = threading.local()
@@ -228,13 +231,15 @@ class Recorder:
 
     def _write(self, step: _Step, result: Any) -> None:
         self._take_inventory(step)
-        probes.link(step.calls)
+        passed: dict[int, Any] = {BATCH: 1, TICK: 1}
         for call in step.calls:
             if call.loss is None:
                 loss = None if replicas.is_distributed() else _loss_in(result)
                 call.loss = None if loss is None else self._tap(step)(loss)
-            self._ledger.record(call, step.batch, sum(call.key == other.key for other in step.calls))
-        self._clock.add({BATCH: 1})
+            alike = sum(call.key == other.key for other in step.calls)
+            added = self._ledger.record(call, step.batch, alike, before=passed.get(STEP, 0))
+            passed |= {counter: passed.get(counter, 0) + amount for counter, amount in added.items()}
+        self._clock.add(passed)
 
     def _saw_loss(self, loss: Any) -> None:
         if self._step is not None and self._step.is_current and tf.is_tensor(loss) and loss.shape.rank == 0:
@@ -248,10 +253,14 @@ class Recorder:
         self.num_calls_traced += 1
         call = None
         with own_failures("reading the gradients"):
+            for earlier in step.calls if step.is_current else ():
+                earlier.finish(variables)
             call = self._read(step, name, optimizer, grads, variables)
             if call.attached and replicas.is_distributed():
                 step.has_replicas = True
                 replicas.gather(call, step.batch if step is not self._outer or replicas.is_lead() else [])
+            if replicas.is_lead():
+                self._ledger.prepare(call)
         if call is None:
             return apply(grads, given)
         quiet = contextlib.nullcontext() if replicas.is_distributed() else probes.without_keras_warning()
@@ -263,7 +272,8 @@ class Recorder:
             with own_failures("recording"):
                 self._take_inventory(step)
                 # Tensors of an eager step must not be baked into a function that is traced inside of it.
-                self._ledger.record(call, step.batch if step.graph is not None else [], NESTED_CAPACITY)
+                batch = step.batch if step.graph is not None else []
+                self._clock.add(self._ledger.record(call, batch, NESTED_CAPACITY))
         elif replicas.is_lead():
             step.calls.append(call)
         return None
@@ -276,7 +286,6 @@ class Recorder:
             grads,
             variables,
             tap=tap,
-            with_weights=self._with_weights,
             nested=not step.is_current,
             compiled=step.compiled,
         )

@@ -223,7 +223,7 @@ class ZeroGradient(Rule):
         _require_gradients(log)
         streaks = summary.zero_streaks(log)
         if streaks is None:
-            raise Skip("Neither `zero_fraction` nor `grad_max` was taken.")
+            raise Skip("None of `zero_fraction`, `grad_max` and `grad_norm` was taken.")
         if streaks["judged"].max() < self.min_steps:
             raise Skip(_too_few(int(streaks["judged"].max()), self.min_steps))
         found = _worth_saying(log.variable_infos, streaks, self.min_steps)

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 
+from gradwatch import schema
+
 PROGRAM = pathlib.Path(__file__).with_name("program.py")
 TIMEOUT = 300
 
@@ -15,7 +17,7 @@ RUNS = {
     "plain": {"options": None},
     "watched": {"options": {"statistics": "full"}},
     "guarded": {"options": {"fail_fast": True}},
-    "sgd": {"options": {"statistics": "full"}, "sgd": True},
+    "sgd": {"options": {"statistics": schema.STATISTIC_NAMES}, "sgd": True},
     "before": {"options": None, "batches": 2, "epochs": 1},
     "stopped": {"options": {"fail_fast": True}, "bad": True},
     "skipped": {"options": {"on_nonfinite": "skip"}, "bad": True, "batches": 3, "epochs": 1},

@@ -26,7 +26,7 @@ class Runs:
 
     plain = functools.cached_property(lambda self: self._run(None))
     watched = functools.cached_property(lambda self: self._run({}))
-    spied = functools.cached_property(lambda self: self._run({"statistics": "full"}, spy=True))
+    spied = functools.cached_property(lambda self: self._run({"statistics": schema.STATISTIC_NAMES}, spy=True))
     stopped = functools.cached_property(lambda self: self._run({"fail_fast": True}, spy=True))
     skipped = functools.cached_property(lambda self: self._run({"on_nonfinite": "skip"}, spy=True))
 

@@ -1,0 +1,75 @@
+"""Norms of the weights and of the update of one call, taken around it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from gradwatch.recording import statistics
+from gradwatch.recording.groups import Group, stack
+
+Tensor = Any
+
+WEIGHT_STATISTICS = ("weight_norm", "update_norm")
+
+
+class WeightNorms:
+    """Keeps the weights from before an update until what comes after it is known.
+
+    To keep a weight costs a copy of it, so it is done on a schedule.
+
+    Args:
+        variables: The variables of the call.
+        groups: Groups of those with a gradient.
+        names: Names out of `WEIGHT_STATISTICS`.
+        wanted: Bool scalar: take them at this call; `None` to take them without a branch, at every call.
+    """
+
+    def __init__(
+        self, variables: Sequence[Any], groups: Sequence[Group], names: Sequence[str], wanted: Tensor | None
+    ) -> None:
+        self._members = [[variables[position] for position in each.positions] for each in groups]
+        self._names = names
+        self._wanted = wanted
+        self.is_taken = False
+        self._before = self._where_wanted(
+            lambda: [stack(members) for members in self._members],
+            lambda: [tf.zeros([0, _num_entries(members)], _dtype(members)) for members in self._members],
+        )
+
+    def shares(self, variables: Sequence[Any]) -> bool:
+        """Whether a call with these variables changes weights that are kept here."""
+        own = {id(variable) for members in self._members for variable in members}
+        return any(id(variable) in own for variable in variables)
+
+    @functools.cached_property
+    def taken(self) -> Tensor:
+        """The norms, float64 `[statistics * variables]`; to be asked for before the weights change once more."""
+        self.is_taken = True
+        num_numbers = len(self._names) * sum(len(members) for members in self._members)
+        return self._where_wanted(self._take, lambda: tf.constant(np.full(num_numbers, np.nan)))
+
+    def _take(self) -> Tensor:
+        parts = []
+        if "weight_norm" in self._names:
+            parts += [statistics.norm(before) for before in self._before]
+        if "update_norm" in self._names:
+            # In float32 at least: the difference of two numbers of bfloat16 seldom is one.
+            after = (stack(members) for members in self._members)
+            parts += [statistics.norm(new - old) for old, new in zip(self._before, after, strict=True)]
+        return tf.concat(parts, axis=0)
+
+    def _where_wanted(self, take: Callable[[], Any], leave: Callable[[], Any]) -> Any:
+        return take() if self._wanted is None else tf.cond(self._wanted, take, leave)
+
+
+def _num_entries(members: Sequence[Any]) -> int:
+    return int(np.prod(members[0].shape, dtype=np.int64))
+
+
+def _dtype(members: Sequence[Any]) -> Any:
+    return tf.float64 if tf.as_dtype(members[0].dtype) == tf.float64 else tf.float32
