@@ -34,7 +34,8 @@ def ranking(log: Log) -> pd.DataFrame:
     table = table.join(facts)
     rms = table["median_norm"] / np.sqrt(table["size"].clip(lower=1))
     rms = rms.where(rms > 0)
-    table["decades"] = np.log10(rms / rms.median())
+    # Older pandas warn of the median of nothing but NaN.
+    table["decades"] = np.log10(rms / rms.dropna().median())
     keys = pd.DataFrame(
         {
             "detached": table["detached"],
