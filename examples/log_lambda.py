@@ -81,8 +81,9 @@ def train(
 def describe(watch: gradwatch.GradientWatch) -> str:
     """The two numbers that show the harm: the largest gradient, and how many outputs get none at the end."""
     norms = watch.log.steps()["global_norm"]
-    # The bias of the last layer has one entry an output, so its zeros are the outputs without a gradient.
-    dead = watch.log.wide("zero_fraction").filter(like="brightness/bias").iloc[-1, 0]
+    # The bias of the last layer has one entry an output, so its zeros are the outputs without a gradient. They are
+    # counted at each tenth step.
+    dead = watch.log.wide("zero_fraction").filter(like="brightness/bias").dropna().iloc[-1, 0]
     return f"largest gradient norm {norms.max():.3g}, outputs without a gradient at the end {dead:.0%}"
 
 
