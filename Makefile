@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 CONSTRAINTS ?=
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all test-oldest test-newest lint format matrix picture clean
+.PHONY: help demo test test-all test-oldest test-newest lint format bench matrix picture clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,9 @@ lint: $(VENV)/.lint   ## check style and types
 format: $(VENV)/.lint   ## bring the sources into style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/.test   ## measure the price of watching: prints a table and writes runs/bench/overhead.json
+	$(BIN)/python -m benchmarks.overhead
 
 matrix: $(VENV)/.test   ## write docs/matrix.md, the table of what is tested, anew
 	PYTHONPATH=tests $(BIN)/python -m matrix.table
