@@ -226,6 +226,14 @@ def test_a_set_of_statistics_is_taken_whole_on_a_schedule_and_on_bad_steps(optio
     assert log.frame()["nan_count"].notna().all()
 
 
+def test_a_record_takes_24_bytes_in_memory():
+    model, x = mlp()
+    watch = GradientWatch()
+    fit(model, x, watch)
+    (segment,) = watch.log.segments
+    assert sum(values.nbytes for values in segment.values.values()) == 24 * segment.num_records
+
+
 def test_statistics_by_name_are_taken_at_every_step():
     model, x = mlp()
     watch = GradientWatch(statistics=("zero_fraction", "update_norm"))

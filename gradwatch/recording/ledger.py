@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,7 @@ class Ledger:
             capacity = max(buffer.CAPACITY, (STEPS_BETWEEN_DRAINS + self._steps_at_once) * calls_in_step)
             if call.nested:
                 capacity = max(buffer.CAPACITY, calls_in_step)
+            largest = max(math.prod(call.variables[position].shape) for position in call.attached)
             wide = any(call.grads[position].dtype == tf.float64 for position in call.attached)
             self._layouts[key] = Layout(
                 optimizer=call.optimizer,
@@ -127,6 +129,7 @@ class Ledger:
                 statistics=self._names,
                 facts=facts,
                 dtype=np.float64 if wide else np.float32,
+                count_dtype=np.int32 if largest <= np.iinfo(np.int32).max else np.int64,
                 buffer=RowBuffer(width_of(len(facts), len(attached), len(self._names)), capacity),
             )
         return self._layouts[key]

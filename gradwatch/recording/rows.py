@@ -38,6 +38,7 @@ class Layout:
         statistics: Names of the statistics taken.
         facts: Names of the facts in a row.
         dtype: NumPy dtype that magnitudes are kept with on the host.
+        count_dtype: NumPy dtype that counts are kept with.
         buffer: The rows on the device.
     """
 
@@ -47,6 +48,7 @@ class Layout:
     statistics: tuple[str, ...]
     facts: tuple[str, ...]
     dtype: npt.DTypeLike
+    count_dtype: npt.DTypeLike
     buffer: RowBuffer
 
     def segment(self, rows: npt.NDArray[np.float64]) -> Segment:
@@ -68,7 +70,7 @@ class Layout:
 
     def _dtype_of(self, name: str) -> npt.DTypeLike:
         if name in schema.COUNTS:
-            return np.int64
+            return self.count_dtype
         # A norm of float32 entries may itself be above float32's range.
         return np.float64 if name.endswith("_norm") else self.dtype
 
