@@ -7,23 +7,22 @@ the host only says which epoch it is, and copies rows now and then.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from gradwatch.errors import own_failures
 from gradwatch.recording import keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
-from gradwatch.recording.guard import Guard, Untrained
+from gradwatch.recording.guard import Guard
 from gradwatch.recording.ledger import Ledger
 from gradwatch.recording.probe import Call
+from gradwatch.recording.step import Step, current_graph, loss_in, tensors_in
 from gradwatch.recording.variables import VariableTable
 from gradwatch.records import Segment
 
@@ -32,38 +31,6 @@ Optimizers = Callable[[], dict[str, Any]]
 
 NESTED_CAPACITY = 1024
 """Rows kept for an optimizer that is called inside a loop, of which nobody knows how often it runs."""
-
-
-@dataclasses.dataclass
-class _Step:
-    """What is known of the step that is being traced, or run eagerly.
-
-    Args:
-        model: The model, or `None`.
-        graph: The graph it is traced into, or `None` when it runs eagerly.
-        batch: Tensors among its arguments.
-        compiled: Whether XLA compiles it.
-        untrained: Weights that are not trained, from before the step; `None` where no update may be held back.
-        has_replicas: Whether it runs on several replicas.
-        of_optimizers: Identities of the variables that belong to optimizers.
-        calls: Calls of optimizers so far that are still to be recorded.
-        loss: The loss as last seen, or `None`.
-    """
-
-    model: Any
-    graph: Any
-    batch: list[Tensor]
-    compiled: bool
-    untrained: Untrained | None = None
-    has_replicas: bool = False
-    of_optimizers: set[int] = dataclasses.field(default_factory=set)
-    calls: list[Call] = dataclasses.field(default_factory=list)
-    loss: Tensor | None = None
-
-    @property
-    def is_current(self) -> bool:
-        """Whether operations made now belong to the step itself, not to a function inside of it."""
-        return _current_graph() is self.graph
 
 
 class Recorder:
@@ -102,13 +69,13 @@ class Recorder:
         self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
         self._on_all_detached = on_all_detached
         self._local = threading.local()
-        self._outer: _Step | None = None
+        self._outer: Step | None = None
         self._lock = threading.Lock()
         self._probes: contextlib.ExitStack | None = None
         self._num_inside = 0
 
     @property
-    def _step(self) -> _Step | None:
+    def _step(self) -> Step | None:
         """The step of this thread, for the replicas of a strategy run side by side, or else the one they run in."""
         return getattr(self._local, "step", None) or self._outer
 
@@ -174,8 +141,7 @@ class Recorder:
             step, self._local.step = self._step, None
             self._outer = None if step is self._outer else self._outer
             if step is not None:
-                with own_failures("recording"):
-                    self._finish(step, result)
+                self._finish(step, result)
 
         def watched_step(*args: Any, **kwargs: Any) -> Any:
             begin((args, kwargs))
@@ -193,12 +159,12 @@ class Recorder:
             watched_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
         return watched_step
 
-    def _begin(self, model: Any, optimizers: dict[str, Any], arguments: Any, compiled: bool) -> _Step:
+    def _begin(self, model: Any, optimizers: dict[str, Any], arguments: Any, compiled: bool) -> Step:
         self._put_probes_on(model, optimizers)
         batch: list[Tensor] = []
         with own_failures("reading the batch"):
-            batch = _tensors_in(arguments)
-        step = _Step(model, _current_graph(), batch, compiled)
+            batch = tensors_in(arguments)
+        step = Step(model, current_graph(), batch, compiled)
         with own_failures("keeping the weights"):
             step.untrained = self._guard.remember(model)
         return step
@@ -223,18 +189,20 @@ class Recorder:
                 self._probes.close()
                 self._probes = None
 
-    def _finish(self, step: _Step, result: Any) -> None:
+    def _finish(self, step: Step, result: Any) -> None:
         if replicas.is_lead():  # of several replicas one writes
-            self._write(step, result)
+            with own_failures("recording"):
+                self._write(step, result)
         if step.untrained is not None:
-            self._guard.put_back(step.untrained, compiled=step.compiled)
+            with own_failures("putting weights back"):
+                self._guard.put_back(step.untrained, compiled=step.compiled)
 
-    def _write(self, step: _Step, result: Any) -> None:
+    def _write(self, step: Step, result: Any) -> None:
         self._take_inventory(step)
         passed: dict[int, Any] = {BATCH: 1, TICK: 1}
         for call in step.calls:
             if call.loss is None:
-                loss = None if replicas.is_distributed() else _loss_in(result)
+                loss = None if replicas.is_distributed() else loss_in(result)
                 call.loss = None if loss is None else self._tap(step)(loss)
             alike = sum(call.key == other.key for other in step.calls)
             added = self._ledger.record(call, step.batch, alike, before=passed.get(STEP, 0))
@@ -278,7 +246,7 @@ class Recorder:
             step.calls.append(call)
         return None
 
-    def _read(self, step: _Step, name: str, optimizer: Any, grads: list, variables: list) -> Call:
+    def _read(self, step: Step, name: str, optimizer: Any, grads: list, variables: list) -> Call:
         tap = self._tap(step)
         call = probes.read_call(
             name,
@@ -293,7 +261,7 @@ class Recorder:
             call.loss = tap(step.loss)
         return call
 
-    def _tap(self, step: _Step) -> Callable[[Tensor], Tensor]:
+    def _tap(self, step: Step) -> Callable[[Tensor], Tensor]:
         if step.compiled or tf.executing_eagerly():
             return lambda tensor: tensor
         return functools.partial(taps.tap, anchor=self._clock.variable.read_value())
@@ -307,7 +275,7 @@ class Recorder:
                 raise
             raise self._on_all_detached(call.optimizer, call.variables) from error
 
-    def _take_inventory(self, step: _Step) -> None:
+    def _take_inventory(self, step: Step) -> None:
         """Takes in the model's trainable variables, in order, and those that the step uses but no model tracks."""
         if step.model is not None:
             self.table.set_order(step.model.variables)
@@ -320,26 +288,3 @@ class Recorder:
             used = [v for v in keras_seam.variables_used(step.graph) if v.trainable and id(v) not in tracked]
             self.table.add(used, tracked=False)
         self.num_trainable = len(self.table)
-
-
-def _current_graph() -> Any:
-    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-
-
-def _tensors_in(arguments: Any) -> list[Tensor]:
-    """The tensors among the arguments of a step, and the float arrays of NumPy, in which there may be NaN too."""
-    leaves = tf.nest.flatten(arguments, expand_composites=True)
-    floats = [leaf for leaf in leaves if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"]
-    return [leaf for leaf in leaves if tf.is_tensor(leaf)] + [tf.convert_to_tensor(leaf) for leaf in floats]
-
-
-def _loss_in(result: Any) -> Tensor | None:
-    """The loss among what a step returns: a float scalar, or the one named "loss", or the first of a tuple."""
-    if isinstance(result, dict):
-        result = result.get("loss")
-    elif isinstance(result, tuple | list) and result:
-        result = result[0]
-    if isinstance(result, float | np.floating):
-        return tf.constant(result, tf.float64)
-    is_scalar = tf.is_tensor(result) and result.shape.rank == 0 and result.dtype.is_floating
-    return result if is_scalar else None
