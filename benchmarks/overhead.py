@@ -34,7 +34,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 STEPS_IN_BLOCK = 50
 """The steps between two drains: every block holds as much of a drain as a long run does."""
 
-STEPS_IN_FIT = 200
+STEPS_IN_FIT = 100
 
 FIRST_STEP_BOUND = 1.15
 
@@ -94,7 +94,7 @@ def in_turn(time_one: dict[str, Callable[[], float]], seconds: float) -> dict[st
     for once in time_one.values():
         once()
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times["unwatched"]) < 5:
+    while time.perf_counter() < end or len(times["unwatched"]) < 3:
         for name, once in time_one.items():
             times[name].append(once())
     return times
