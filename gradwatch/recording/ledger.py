@@ -12,9 +12,9 @@ from gradwatch.errors import warn
 from gradwatch.recording import buffer
 from gradwatch.recording.buffer import ALARMS, CALLS, CLOCK, STEP, TICK, Counters, RowBuffer
 from gradwatch.recording.probe import Call
-from gradwatch.recording.rows import Layout, alarm_in, facts_of, row_of, weight_statistics, width_of
+from gradwatch.recording.rows import Layout, alarm_in, facts_of, row_of, width_of
 from gradwatch.recording.variables import VariableTable
-from gradwatch.recording.weights import WeightNorms
+from gradwatch.recording.weights import WeightNorms, weight_statistics
 from gradwatch.records import Segment
 
 Tensor = Any

@@ -86,8 +86,8 @@ class Call:
 
     def finish(self, variables: list[Any]) -> None:
         """To be called before another call changes these variables: takes what is measured by their values now."""
-        if self.weights is not None and not self.weights.is_taken and self.weights.shares(variables):
-            _ = self.weights.taken
+        if self.weights is not None and self.weights.shares(variables):
+            _ = self.weights.taken  # kept from then on
 
     def replace_grads(self, attached: list[Tensor]) -> None:
         """Puts other gradients in place of those that are there."""

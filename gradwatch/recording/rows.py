@@ -15,7 +15,6 @@ from gradwatch import schema
 from gradwatch.recording import statistics
 from gradwatch.recording.buffer import BATCH, CLOCK, EPOCH, STEP, RowBuffer
 from gradwatch.recording.probe import Call
-from gradwatch.recording.weights import WEIGHT_STATISTICS
 from gradwatch.records import STEP_DTYPES, Segment
 
 Tensor = Any
@@ -170,8 +169,3 @@ def _steps(clock: npt.NDArray[np.float64], facts: dict[str, npt.NDArray[np.float
 def _as(values: npt.NDArray[np.float64], dtype: npt.DTypeLike) -> npt.NDArray:
     with np.errstate(over="ignore"):  # a finite float64 above float32's range becomes Inf
         return values.astype(dtype)
-
-
-def weight_statistics(names: Sequence[str]) -> tuple[str, ...]:
-    """Those of the statistics that are taken of weights."""
-    return tuple(name for name in names if name in WEIGHT_STATISTICS)

@@ -2,11 +2,11 @@
 
 All of them take a matrix `[variables, entries]`, with the gradients of some variables as its rows.
 
-Two passes over a gradient are told apart. The first one is the norm, taken at every step, which is
-finite only if all entries are. The second one has the largest entry, the zeros, and the exact counts of NaN
-and Inf; it is taken on a schedule, and whenever the norm does not tell the truth: where it is not finite, and where the
-squares of float32 entries overflow or vanish. So a finite gradient of 1e30 has its true norm and is never taken for an
-Inf, and a gradient of 1e-25 is never taken for zero.
+Two passes over a gradient are told apart. The first one is the norm, taken at every step, which is finite only if all
+entries are. The second one has the largest entry, the zeros, and the exact counts of NaN and Inf; it is taken on a
+schedule, and whenever the norm does not tell the truth: where it is not finite, and where the squares of float32
+entries overflow or vanish. So a finite gradient of 1e30 has its true norm and is never taken for an Inf, and a
+gradient of 1e-25 is never taken for zero.
 
 Under XLA there is no branch: a conditional that takes gradients as operands changes what XLA fuses around them, and
 with it the last bits of the weights. There both passes are taken always.

@@ -35,7 +35,6 @@ class WeightNorms:
         self._members = [[variables[position] for position in each.positions] for each in groups]
         self._names = names
         self._wanted = wanted
-        self.is_taken = False
         self._before = self._where_wanted(
             lambda: [stack(members) for members in self._members],
             lambda: [tf.zeros([0, _num_entries(members)], _dtype(members)) for members in self._members],
@@ -49,7 +48,6 @@ class WeightNorms:
     @functools.cached_property
     def taken(self) -> Tensor:
         """The norms, float64 `[statistics * variables]`; to be asked for before the weights change once more."""
-        self.is_taken = True
         num_numbers = len(self._names) * sum(len(members) for members in self._members)
         return self._where_wanted(self._take, lambda: tf.constant(np.full(num_numbers, np.nan)))
 
@@ -65,6 +63,11 @@ class WeightNorms:
 
     def _where_wanted(self, take: Callable[[], Any], leave: Callable[[], Any]) -> Any:
         return take() if self._wanted is None else tf.cond(self._wanted, take, leave)
+
+
+def weight_statistics(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the statistics that are taken of weights."""
+    return tuple(name for name in names if name in WEIGHT_STATISTICS)
 
 
 def _num_entries(members: Sequence[Any]) -> int:
