@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 CONSTRAINTS ?=
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all test-oldest test-newest lint format bench matrix picture clean
+.PHONY: help demo test test-all test-oldest test-newest lint format bench bench-log matrix picture clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -36,6 +36,9 @@ format: $(VENV)/.lint   ## bring the sources into style
 
 bench: $(VENV)/.test   ## measure the price of watching: prints a table and writes runs/bench/overhead.json
 	$(BIN)/python -m benchmarks.overhead
+
+bench-log: $(VENV)/.test   ## measure what a log of 10 million records costs; writes runs/bench/log_size.json
+	$(BIN)/python -m benchmarks.log_size
 
 matrix: $(VENV)/.test   ## write docs/matrix.md, the table of what is tested, anew
 	PYTHONPATH=tests $(BIN)/python -m matrix.table

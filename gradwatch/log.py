@@ -98,7 +98,7 @@ class Log:
         columns = [name for name in schema.FRAME_COLUMNS if name != "variable"]
         if not parts:
             return self._typed(pd.DataFrame(columns=columns))
-        return _in_step_order(parts)[columns]
+        return _in_step_order(parts)
 
     def steps(self) -> pd.DataFrame:
         """One row per optimizer call.
@@ -200,10 +200,8 @@ class Log:
         indices = np.array([*segment.variables, *segment.detached], dtype=np.int64)
         order = np.argsort(indices, kind="stable")
         num_steps, width = segment.num_steps, len(indices)
-        data: dict[str, object] = {
-            name: np.repeat(column.to_numpy(), width) for name, column in _step_columns(segment.steps).items()
-        }
-        data["optimizer"] = self._labels(np.zeros(num_steps * width, np.int64), [segment.optimizer])
+        data = _repeated_steps(segment, width)
+        data["optimizer"] = self._labels(np.zeros(num_steps * width, np.int8), [segment.optimizer])
         codes = np.tile(indices[order], num_steps)
         data["variable"] = self._labels(codes, [variable.path for variable in self._variables])
         layers = self._layer_names()
@@ -213,7 +211,7 @@ class Log:
             values = segment.values.get(name)
             data[name] = _column(name, _with_missing(values, len(segment.detached), num_steps, width, order))
         data["detached"] = np.tile((np.arange(width) >= len(segment.variables))[order], num_steps)
-        return pd.DataFrame(data)[list(schema.FRAME_COLUMNS)]
+        return _uncopied(data)
 
     def _segment_layers(self, segment: Segment) -> pd.DataFrame:
         layers = self._layer_names()
@@ -223,10 +221,8 @@ class Log:
         num_steps, width = segment.num_steps, len(present)
         attached = codes[: len(segment.variables)]
         sizes = np.array([self._variables[index].size for index in segment.variables], dtype=np.float64)
-        data: dict[str, object] = {
-            name: np.repeat(column.to_numpy(), width) for name, column in _step_columns(segment.steps).items()
-        }
-        data["optimizer"] = self._labels(np.zeros(num_steps * width, np.int64), [segment.optimizer])
+        data = _repeated_steps(segment, width)
+        data["optimizer"] = self._labels(np.zeros(num_steps * width, np.int8), [segment.optimizer])
         data["layer"] = self._labels(np.tile(present, num_steps), layers)
         for name in schema.STATISTIC_NAMES:
             table = np.full((num_steps, width), np.nan)  # [steps, layers]
@@ -237,7 +233,7 @@ class Log:
                         table[:, column] = _combine(name, segment.values[name][:, members], sizes[members])
             data[name] = _column(name, table.ravel())
         data["detached"] = np.tile(~np.isin(present, attached), num_steps)
-        return pd.DataFrame(data)
+        return _uncopied(data)
 
     def _layer_names(self) -> list[str]:
         return list(dict.fromkeys(variable.layer for variable in self._variables))
@@ -312,8 +308,10 @@ def _with_missing(
 
 def _column(name: str, values: npt.NDArray) -> pd.Series | npt.NDArray:
     if name not in schema.COUNTS:
-        return values.astype(np.float64, copy=False)
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+        return values.astype(np.float64)  # a copy: the log's own numbers are not for changing
+    if values.dtype.kind != "f":
+        return pd.Series(pd.arrays.IntegerArray(values.astype(np.int64), np.zeros(len(values), bool)))
+    missing = np.isnan(values)
     counts = np.where(missing, 0, values).astype(np.int64)
     return pd.Series(pd.arrays.IntegerArray(counts, missing))
 
@@ -321,6 +319,18 @@ def _column(name: str, values: npt.NDArray) -> pd.Series | npt.NDArray:
 def _step_columns(steps: dict[str, npt.NDArray]) -> dict[str, pd.Series]:
     dtypes = {column.name: column.dtype for column in schema.STEP_COLUMNS}
     return {name: pd.Series(values).astype(dtypes[name]) for name, values in steps.items()}
+
+
+def _repeated_steps(segment: Segment, width: int) -> dict[str, object]:
+    """Those columns of the steps that a table of records has, each value as often as a step has records."""
+    names = [column.name for column in schema.STEP_COLUMNS if column.name in schema.FRAME_COLUMNS]
+    columns = _step_columns({name: segment.steps[name] for name in names})
+    return {name: np.repeat(column.to_numpy(), width) for name, column in columns.items()}
+
+
+def _uncopied(data: dict[str, object]) -> pd.DataFrame:
+    """A frame of these columns as they are, in the order of the schema; pandas would copy each of them once more."""
+    return pd.DataFrame({name: data[name] for name in schema.FRAME_COLUMNS if name in data}, copy=False)
 
 
 def _in_step_order(parts: list[pd.DataFrame]) -> pd.DataFrame:

@@ -113,6 +113,19 @@ class Segment:
         """Number of rows it has in `log.frame()`."""
         return self.num_steps * (len(self.variables) + len(self.detached))
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its arrays."""
+        return sum(array.nbytes for array in (*self.steps.values(), *self.values.values()))
+
+    def copy(self) -> Segment:
+        """The same segment with arrays of its own."""
+        return dataclasses.replace(
+            self,
+            steps={name: array.copy() for name, array in self.steps.items()},
+            values={name: array.copy() for name, array in self.values.items()},
+        )
+
     def take(self, rows: slice | npt.NDArray) -> Segment:
         """The same segment with some of its steps; a slice makes no copy."""
         return dataclasses.replace(

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch import records, schema
+from gradwatch.archive import Archive
 from gradwatch.diagnosis import Diagnosis, diagnose
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
 from gradwatch.log import Log
@@ -56,7 +57,7 @@ class Watcher:
         )
         self._model: weakref.ref | None = None
         self._model_name = ""
-        self._segments: list[Segment] = []
+        self._archive = Archive(self.recorder.table.ordered, self._info, num_recent=JUDGED_STEPS)
         self._sinks = list(options.sinks)
         if options.run_dir is not None and _is_chief():
             self._sinks.insert(0, ParquetSink(options.run_dir))
@@ -71,7 +72,7 @@ class Watcher:
         """Everything recorded so far; looks at the device first."""
         with own_failures("reading the records"):
             self._drain()
-        return self._kept()
+        return self._archive.log()
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -152,7 +153,7 @@ class Watcher:
             self._drain()
         diagnosis = Diagnosis()
         with own_failures("judging the records"):
-            log = self._kept() if num_steps is None else self._kept().tail(num_steps)
+            log = self._archive.log() if num_steps is None else self._archive.tail(num_steps)
             diagnosis = diagnose(log, self.options.rules)
         self._tell(diagnosis, final=final)
 
@@ -161,7 +162,7 @@ class Watcher:
         self._keep(self.recorder.drain())
 
     def _keep(self, segments: list[Segment]) -> None:
-        self._segments.extend(segments)
+        self._archive.add(segments)
         if self._closed or (not segments and self.recorder.num_trainable is None):
             return  # nothing is known yet: an earlier run on disk stays
         infos, places = self.recorder.table.ordered()
@@ -176,11 +177,6 @@ class Watcher:
                     f"gradwatch stops writing to {type(sink).__name__}, training goes on and the log stays in memory: "
                     f"{type(error).__name__}: {error}"
                 )
-
-    def _kept(self) -> Log:
-        self._segments = list(records.join(self._segments))
-        infos, places = self.recorder.table.ordered()
-        return Log(infos, [records.renumber(segment, places) for segment in self._segments], self._info())
 
     def _info(self) -> records.RunInfo:
         versions = {
@@ -211,7 +207,7 @@ class Watcher:
 
     def _latched_error(self) -> GradientError:
         with own_failures("judging the records"):
-            findings = diagnose(self._kept().tail(JUDGED_STEPS), self.options.rules).findings
+            findings = diagnose(self._archive.tail(JUDGED_STEPS), self.options.rules).findings
             bad = [finding for finding in findings if finding.rule in _NONFINITE]
             if bad:
                 error = _error_for(bad, Diagnosis(tuple(findings)))
@@ -232,14 +228,14 @@ class Watcher:
         """The error for a step in which no variable has a gradient; the log gets a record of it."""
         numbers = self.recorder.table.add(variables)
         self.recorder.num_trainable = len(self.recorder.table)
-        last = max((int(segment.steps["step"][-1]) for segment in self._segments), default=-1)
+        last = self._archive.last_step
         steps = {name: np.zeros(1, dtype) for name, dtype in STEP_DTYPES.items()}
         steps["step"][:], steps["replica"][:] = last + 1, -1
         steps["loss"][:] = steps["learning_rate"][:] = steps["loss_scale"][:] = np.nan
         names = self.options.statistics
         segment = Segment(optimizer, (), numbers, steps, {name: np.zeros((1, 0), _dtype_of(name)) for name in names})
         self._keep([segment])
-        findings = diagnose(self._kept(), (DetachedVariable(),)).findings
+        findings = diagnose(self._archive.tail(JUDGED_STEPS), (DetachedVariable(),)).findings
         message = _words(findings[0]) if findings else f"No variable given to optimizer {optimizer!r} has a gradient."
         self.refusal = DetachedVariableError(
             f"{message} (Keras says: No gradients provided for any variable.)", findings=findings, step=last + 1

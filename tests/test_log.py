@@ -40,6 +40,16 @@ def test_frame_is_one_row_a_step_and_variable_in_model_order():
             assert str(frame[column.name].dtype) == column.dtype, column.name
 
 
+def test_what_is_done_to_a_table_is_not_done_to_the_log():
+    log = synthetic_log(num_steps=2)
+    for table in (log.frame(), log.layers()):
+        for name in table.select_dtypes("number"):
+            table[name].array[:] = 7
+    assert (log.frame()["grad_norm"] != 7).all()
+    assert (log.frame()["nan_count"] == 0).all()
+    assert log.frame()["step"].unique().tolist() == [0, 1]
+
+
 def test_statistic_that_was_not_taken_is_missing():
     assert synthetic_log().frame()["weight_norm"].isna().all()
     assert synthetic_log().wide("update_norm").isna().all(axis=None)
