@@ -34,7 +34,13 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 STEPS_IN_BLOCK = 50
 """The steps between two drains: every block holds as much of a drain as a long run does."""
 
-STEPS_IN_FIT = 100
+FEWEST_STEPS_IN_BLOCK = 10
+"""Of a model whose steps take so long that a drain does not show beside them."""
+
+SECONDS_IN_BLOCK = 0.2
+"""Time that a block may take before it gets fewer steps: the shorter a turn, the less a machine changes within it."""
+
+BLOCKS_IN_FIT = 2
 
 FIRST_STEP_BOUND = 1.15
 
@@ -107,6 +113,13 @@ def ratios(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     return {name: dict(zip(("median", "low", "high"), map(float, q), strict=True)) for name, q in shares.items()}
 
 
+def steps_in_block(plain: Timed) -> int:
+    """Steps to be timed at once."""
+    plain.steps(FEWEST_STEPS_IN_BLOCK)
+    one = plain.steps(FEWEST_STEPS_IN_BLOCK) / FEWEST_STEPS_IN_BLOCK
+    return int(np.clip(SECONDS_IN_BLOCK / one, FEWEST_STEPS_IN_BLOCK, STEPS_IN_BLOCK))
+
+
 def measure(name: str, variants: Iterable[str], *, jit_compile: bool, seconds: float, repeats: int) -> dict[str, Any]:
     """All figures of one model."""
     chosen = {v: VARIANTS[v] for v in variants if VARIANTS[v].under_xla or not jit_compile}
@@ -117,13 +130,15 @@ def measure(name: str, variants: Iterable[str], *, jit_compile: bool, seconds: f
         fits = {v: Timed(MODELS[name], variant, jit_compile) for v, variant in chosen.items()}
         for v, fit in fits.items():
             firsts[v].append(fit.first_step)
-    times = in_turn({v: functools.partial(fit.steps, STEPS_IN_BLOCK) for v, fit in fits.items()}, seconds)
-    whole = in_turn({v: functools.partial(fit.fit, STEPS_IN_FIT) for v, fit in fits.items()}, seconds / 2)
+    block = steps_in_block(fits["unwatched"])
+    times = in_turn({v: functools.partial(fit.steps, block) for v, fit in fits.items()}, seconds)
+    whole = in_turn({v: functools.partial(fit.fit, BLOCKS_IN_FIT * block) for v, fit in fits.items()}, seconds / 2)
     return {
         "model": name,
         "jit_compile": jit_compile,
         "turns": len(times["unwatched"]),
-        "milliseconds": {v: 1e3 * float(np.median(values)) / STEPS_IN_BLOCK for v, values in times.items()},
+        "steps_in_block": block,
+        "milliseconds": {v: 1e3 * float(np.median(values)) / block for v, values in times.items()},
         "step": ratios(times),
         "fit": ratios(whole),
         "first_step_seconds": {v: float(np.median(values)) for v, values in firsts.items()},
@@ -137,10 +152,11 @@ def table(results: list[dict[str, Any]]) -> rich.table.Table:
     shown = rich.table.Table(title=f"Times over those of an unwatched run, {mode}: median (quartiles)")
     for heading in ("", *(result["model"] for result in results), "median", "bound"):
         shown.add_column(heading, justify="left" if heading == "" else "right")
+    shown.add_row("steps in a fit", *(str(BLOCKS_IN_FIT * result["steps_in_block"]) for result in results), "", "")
     shown.add_row("a step, unwatched", *(f"{result['milliseconds']['unwatched']:.2f} ms" for result in results), "", "")
     for kind, title in (
         ("step", "a step"),
-        ("fit", f"a fit of {STEPS_IN_FIT} steps"),
+        ("fit", "a short fit"),
         ("first_step", "the first step"),
     ):
         shown.add_section()
