@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from gradwatch import records, store
-from gradwatch.errors import warn
+from gradwatch.errors import LogFormatError, warn
 from gradwatch.log import Log
 from gradwatch.records import RunInfo, Segment, VariableInfo
 
@@ -47,6 +47,7 @@ class Archive:
         self._pending: list[Segment] = []  # what is not on disk, in order
         self._num_bytes = 0
         self._directory: store.RunDirectory | None = None
+        self._num_spilled = 0
 
     @property
     def last_step(self) -> int:
@@ -65,7 +66,7 @@ class Archive:
         if self._pending and self._num_bytes > self._max_bytes:
             try:
                 self._spill()
-            except OSError as error:
+            except Exception as error:
                 self._max_bytes = float("inf")
                 warn(
                     "The log has grown long, and gradwatch could not move it from memory to temporary files; training "
@@ -73,23 +74,36 @@ class Archive:
                 )
 
     def log(self) -> Log:
-        """Everything."""
-        segments = self._pending
+        """Everything; where the files cannot be read any more, what is in memory."""
         if self._directory is not None:
-            infos, places = self._variables()
-            self._directory.update(infos, self._info())
-            on_disk = store.read(self._directory.path)[1]
-            return Log(infos, [*on_disk, *(records.renumber(segment, places) for segment in segments)], self._info())
-        self._pending = list(records.join(segments))  # once, not each time
+            try:
+                variables, on_disk, _ = store.read(self._directory.path)
+                found = sum(segment.num_steps for segment in on_disk)
+                if found != self._num_spilled:  # the manifest of an open run does not count the newest parts
+                    raise LogFormatError(f"{found} of {self._num_spilled} steps were found.")
+            except (OSError, LogFormatError) as error:
+                warn(f"The temporary files of a long log cannot be read; only its last steps are left: {error}")
+                return self._log_of(records.join(self._spilled + self._pending))
+            return self._log_of(self._pending, variables, on_disk)
+        self._pending = list(records.join(self._pending))  # once, not each time
         return self._log_of(self._pending)
 
     def tail(self, num_steps: int) -> Log:
         """The last `num_steps` steps of each segment, not more than `num_recent` of them."""
         return self._log_of(_last_steps(self._spilled + self._pending, num_steps))
 
-    def _log_of(self, segments: Sequence[Segment]) -> Log:
+    def _log_of(
+        self,
+        segments: Sequence[Segment],
+        variables_before: Sequence[VariableInfo] = (),
+        before: Sequence[Segment] = (),
+    ) -> Log:
+        """The log of some segments, and of others before them that point into a list of variables of their own."""
         infos, places = self._variables()
-        return Log(infos, [records.renumber(segment, places) for segment in segments], self._info())
+        places_of_paths = {variable.path: place for place, variable in enumerate(infos)}
+        places_before = {number: places_of_paths[v.path] for number, v in enumerate(variables_before)}
+        earlier = [records.renumber(segment, places_before) for segment in before]
+        return Log(infos, [*earlier, *(records.renumber(segment, places) for segment in segments)], self._info())
 
     def _spill(self) -> None:
         infos, places = self._variables()
@@ -99,6 +113,7 @@ class Archive:
             self._directory = store.RunDirectory(folder)
         self._directory.update(infos, self._info())
         self._directory.append(records.join([records.renumber(segment, places) for segment in self._pending]))
+        self._num_spilled += sum(segment.num_steps for segment in self._pending)
         recent = _last_steps(self._spilled + self._pending, self._num_recent)
         self._spilled = [segment.copy() for segment in recent]
         self._pending = []

@@ -116,6 +116,17 @@ def test_nothing_is_lost_where_there_is_no_room_for_files(folders, monkeypatch):
     same(archive.log(), plain.log())
 
 
+def test_the_last_steps_are_left_where_the_files_are_gone(folders):
+    archive, _ = make_archive(max_bytes=0)
+    for first in (0, 50, 100):
+        archive.add([make_segment(first)])
+    for file in folders.rglob("*.parquet"):
+        file.unlink()
+    with pytest.warns(GradientWarning, match="only its last steps"):
+        log = archive.log()
+    assert log.steps()["step"].tolist() == list(range(90, 150))
+
+
 def test_files_go_with_the_archive(folders):
     archive, _ = make_archive(max_bytes=0)
     archive.add([make_segment(0)])

@@ -26,6 +26,16 @@ def test_take_a_slice_makes_no_copy():
     assert part.num_records == 4
 
 
+def test_a_copy_has_arrays_of_its_own():
+    whole = segment()
+    copy = whole.copy()
+    assert copy.num_bytes == whole.num_bytes == sum(a.nbytes for a in (*whole.steps.values(), *whole.values.values()))
+    for mine, other in ((copy.steps, whole.steps), (copy.values, whole.values)):
+        for name, array in mine.items():
+            assert not np.shares_memory(array, other[name])
+            np.testing.assert_array_equal(array, other[name])
+
+
 def test_renumber_sorts_the_columns():
     whole = segment(grad_norm=np.array([[1.0, 2.0]] * 3))
     turned = records.renumber(whole, {0: 5, 1: 2})
