@@ -34,7 +34,7 @@ format: $(VENV)/.lint   ## bring the sources into style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.test   ## measure the price of watching: prints a table and writes runs/bench/overhead.json
+bench: $(VENV)/.test   ## measure the price of watching, for over an hour: prints tables, writes runs/bench/overhead.json
 	$(BIN)/python -m benchmarks.overhead
 
 bench-log: $(VENV)/.test   ## measure what a log of 10 million records costs; writes runs/bench/log_size.json
