@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 import weakref
@@ -14,6 +15,9 @@ from gradwatch.records import RunInfo, Segment, VariableInfo
 
 MAX_BYTES = 64_000_000
 """Bytes of records that are kept in memory."""
+
+Kinds = dict[tuple, list[Segment]]
+"""Segments by their key: a long run has thousands of them, and what is asked at each drain must not look at all."""
 
 Variables = tuple[Sequence[VariableInfo], Mapping[int, int]]
 
@@ -43,8 +47,8 @@ class Archive:
         self._info = info
         self._num_recent = num_recent
         self._max_bytes: float = max_bytes
-        self._spilled: list[Segment] = []  # the last steps of what is on disk
-        self._pending: list[Segment] = []  # what is not on disk, in order
+        self._spilled: Kinds = {}  # the last steps of what is on disk
+        self._pending: Kinds = {}  # what is not on disk, in order
         self._num_bytes = 0
         self._directory: store.RunDirectory | None = None
         self._num_spilled = 0
@@ -52,7 +56,8 @@ class Archive:
     @property
     def last_step(self) -> int:
         """The last step that was recorded, -1 before the first."""
-        return max((int(segment.steps["step"][-1]) for segment in self._spilled + self._pending), default=-1)
+        kinds = [*self._spilled.values(), *self._pending.values()]
+        return max((int(kind[-1].steps["step"][-1]) for kind in kinds), default=-1)
 
     @property
     def num_bytes(self) -> int:
@@ -61,8 +66,10 @@ class Archive:
 
     def add(self, segments: Sequence[Segment]) -> None:
         """Keeps more steps, each segment following those of before."""
-        self._pending.extend(segment for segment in segments if segment.num_steps)
-        self._num_bytes += sum(segment.num_bytes for segment in segments)
+        for segment in segments:
+            if segment.num_steps:
+                self._pending.setdefault(segment.key, []).append(segment)
+                self._num_bytes += segment.num_bytes
         if self._pending and self._num_bytes > self._max_bytes:
             try:
                 self._spill()
@@ -70,7 +77,7 @@ class Archive:
                 self._max_bytes = float("inf")
                 warn(
                     "The log has grown long, and gradwatch could not move it from memory to temporary files; training "
-                    f"goes on and all of it stays in memory. Give the watch a `run_dir`, or set TMPDIR: {error}"
+                    f"goes on and all of it stays in memory. Set TMPDIR to a directory with room: {error}"
                 )
 
     def log(self) -> Log:
@@ -83,14 +90,14 @@ class Archive:
                     raise LogFormatError(f"{found} of {self._num_spilled} steps were found.")
             except (OSError, LogFormatError) as error:
                 warn(f"The temporary files of a long log cannot be read; only its last steps are left: {error}")
-                return self._log_of(records.join(self._spilled + self._pending))
-            return self._log_of(self._pending, variables, on_disk)
-        self._pending = list(records.join(self._pending))  # once, not each time
-        return self._log_of(self._pending)
+                return self._log_of([*_in_order(self._spilled), *_in_order(self._pending)])
+            return self._log_of(_in_order(self._pending), variables, on_disk)
+        self._pending = {segment.key: [segment] for segment in records.join(_in_order(self._pending))}  # once for all
+        return self._log_of(_in_order(self._pending))
 
     def tail(self, num_steps: int) -> Log:
         """The last `num_steps` steps of each segment, not more than `num_recent` of them."""
-        return self._log_of(_last_steps(self._spilled + self._pending, num_steps))
+        return self._log_of(self._last_steps(num_steps))
 
     def _log_of(
         self,
@@ -112,20 +119,30 @@ class Archive:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             self._directory = store.RunDirectory(folder)
         self._directory.update(infos, self._info())
-        self._directory.append(records.join([records.renumber(segment, places) for segment in self._pending]))
-        self._num_spilled += sum(segment.num_steps for segment in self._pending)
-        recent = _last_steps(self._spilled + self._pending, self._num_recent)
-        self._spilled = [segment.copy() for segment in recent]
-        self._pending = []
-        self._num_bytes = sum(segment.num_bytes for segment in self._spilled)
+        self._directory.append(
+            records.join([records.renumber(segment, places) for segment in _in_order(self._pending)])
+        )
+        self._num_spilled += sum(segment.num_steps for segment in _in_order(self._pending))
+        # Copies: a slice would keep all of the steps before it in memory.
+        recent = [segment.copy() for segment in self._last_steps(self._num_recent)]
+        self._spilled = {segment.key: [segment] for segment in recent}
+        self._pending = {}
+        self._num_bytes = sum(segment.num_bytes for segment in recent)
+
+    def _last_steps(self, num_steps: int) -> tuple[Segment, ...]:
+        """The last steps of each kind of segment."""
+        chosen: list[Segment] = []
+        for key in {**self._spilled, **self._pending}:
+            ends: list[Segment] = []
+            missing = num_steps
+            for segment in itertools.chain(reversed(self._pending.get(key, ())), self._spilled.get(key, ())):
+                if missing <= 0:
+                    break
+                ends.insert(0, segment.take(slice(max(0, segment.num_steps - missing), None)))
+                missing -= segment.num_steps
+            chosen += ends
+        return records.join(chosen)
 
 
-def _last_steps(segments: Sequence[Segment], num_steps: int) -> tuple[Segment, ...]:
-    """The last steps of each kind of segment, without a look at those before."""
-    kinds: dict[tuple, list[Segment]] = {segment.key: [] for segment in segments}
-    missing = dict.fromkeys(kinds, num_steps)
-    for segment in reversed(segments):
-        if missing[segment.key] > 0:
-            kinds[segment.key].insert(0, segment.take(slice(max(0, segment.num_steps - missing[segment.key]), None)))
-            missing[segment.key] -= segment.num_steps
-    return records.join([segment for kind in kinds.values() for segment in kind])
+def _in_order(kinds: Kinds) -> list[Segment]:
+    return [segment for kind in kinds.values() for segment in kind]
