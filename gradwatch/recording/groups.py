@@ -43,11 +43,16 @@ def group(tensors: Sequence[Tensor | None]) -> list[Group]:
     Args:
         tensors: Dense tensors or `tf.IndexedSlices` of any float dtype, and `None`.
     """
+    return [Group(tuple(places), stack([tensors[place] for place in places])) for places in places_of(tensors)]
+
+
+def places_of(tensors: Sequence[Tensor | None]) -> list[list[int]]:
+    """The places of the tensors that are there, by the groups that they will be put in."""
     together: dict[tuple, list[int]] = {}
     for position, tensor in enumerate(tensors):
         if tensor is not None:
             together.setdefault(_kind(tensor, position), []).append(position)
-    return [Group(tuple(places), stack([tensors[place] for place in places])) for places in together.values()]
+    return list(together.values())
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:

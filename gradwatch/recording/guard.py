@@ -70,11 +70,11 @@ class Guard:
             apply(grads)
             return
         own_check = probe.scales_itself(optimizer)
-        if own_check:
-            # With replicas it looks at the gradient of the first one only.
-            call.applied = call.finite if call.finite_here is None else call.finite_here
         if not self.active:
             apply(grads)
+            call.updated = True
+            if own_check:  # with replicas it looks at the gradient of the first one only
+                call.applied = call.finite if call.finite_here is None else call.finite_here
             return
         if replicas.is_distributed():
             self._update_replicas(call, own_check, grads, apply)

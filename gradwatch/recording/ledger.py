@@ -74,7 +74,7 @@ class Ledger:
         """Keeps of the weights what an update is measured by; to be called before the update."""
         names = weight_statistics(self._names)
         if names and call.attached:
-            call.weights = WeightNorms(call.variables, call.groups, names, self._is_detailed(call))
+            call.weights = WeightNorms(call.variables, call.places, names, self._is_detailed(call))
 
     def record(self, call: Call, batch: list[Tensor], calls_in_step: int, *, before: int = 0) -> dict[int, Any]:
         """Writes one call; to be called in the graph in which the call was made.
@@ -121,7 +121,7 @@ class Ledger:
             if call.nested:
                 capacity = max(buffer.CAPACITY, calls_in_step)
             largest = max(math.prod(call.variables[position].shape) for position in call.attached)
-            wide = any(call.grads[position].dtype == tf.float64 for position in call.attached)
+            wide = any(call.given[position].dtype == tf.float64 for position in call.attached)
             self._layouts[key] = Layout(
                 optimizer=call.optimizer,
                 attached=attached,

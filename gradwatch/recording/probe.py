@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from gradwatch.recording import keras_seam, statistics
-from gradwatch.recording.groups import Group, group
+from gradwatch.recording.groups import Group, group, places_of
 from gradwatch.recording.weights import WeightNorms
 
 Tensor = Any
@@ -29,14 +29,16 @@ class Call:
 
     Args:
         optimizer: Name of the optimizer.
-        grads: Gradients to look at, `None` where a variable is detached; taps on those given to the optimizer.
+        given: Gradients given to the optimizer, `None` where a variable is detached.
+        tap: Makes the twin of a gradient of the step, see `taps`.
         variables: The variables, as many as gradients.
         learning_rate: Scalar in force at this call.
         loss_scale: Float64 scalar that the gradients are still multiplied by, or `None`.
         adapts_scale: Whether the optimizer adapts that scale, and by itself holds back an update that overflows.
         nested: Whether the call is inside of a `cond`, a loop or a function within the step.
         compiled: Whether XLA compiles it, so that nothing may branch on a gradient.
-        loss: The loss this call comes from, or `None`.
+        loss: The loss this call comes from, or `None`; of the step, not to be read without a tap.
+        updated: Whether the update was made before the gradients are looked at.
         applied: Bool scalar: the update reaches the weights; `None` for always.
         finite_here: With replicas, bool scalar: the gradient of this one holds no NaN and no Inf.
         nonfinite_inputs: With replicas, number of NaN and Inf in all their batches.
@@ -45,7 +47,8 @@ class Call:
     """
 
     optimizer: str
-    grads: list[Any]
+    given: list[Any]
+    tap: Callable[..., Tensor]
     variables: list[Any]
     learning_rate: Tensor
     loss_scale: Tensor | None
@@ -53,6 +56,7 @@ class Call:
     nested: bool
     compiled: bool
     loss: Tensor | None = None
+    updated: bool = False
     applied: Tensor | None = None
     finite_here: Tensor | None = None
     nonfinite_inputs: Tensor | None = None
@@ -65,6 +69,17 @@ class Call:
         return self.optimizer, tuple(id(self.variables[position]) for position in self.attached)
 
     @functools.cached_property
+    def grads(self) -> list[Any]:
+        """The gradients to look at: taps on those given, made when first asked for."""
+        pairs = zip(self.given, self.variables, strict=True)
+        return [None if grad is None else self._look_at(grad, variable) for grad, variable in pairs]
+
+    @functools.cached_property
+    def places(self) -> list[list[int]]:
+        """Positions of the variables that have a gradient, by group."""
+        return places_of(self.given)
+
+    @functools.cached_property
     def groups(self) -> list[Group]:
         """The gradients that are there, in groups."""
         return group(self.grads)
@@ -72,7 +87,7 @@ class Call:
     @functools.cached_property
     def attached(self) -> list[int]:
         """Positions of the variables that have a gradient, in the order of the groups."""
-        return [position for each in self.groups for position in each.positions]
+        return [position for places in self.places for position in places]
 
     @functools.cached_property
     def norms(self) -> Tensor:
@@ -89,11 +104,16 @@ class Call:
         if self.weights is not None and self.weights.shares(variables):
             _ = self.weights.taken  # kept from then on
 
+    def _look_at(self, grad: Any, variable: Any) -> Any:
+        # To read a variable of sparse updates may copy all of it.
+        reads = self.updated and not isinstance(grad, tf.IndexedSlices)
+        return self.tap(grad, late=raw(variable).read_value if reads else None)
+
     def replace_grads(self, attached: list[Tensor]) -> None:
         """Puts other gradients in place of those that are there."""
         for position, grad in zip(self.attached, attached, strict=True):
             self.grads[position] = grad
-        for name in ("groups", "attached", "norms", "finite"):
+        for name in ("groups", "norms", "finite"):
             vars(self).pop(name, None)
 
 
@@ -103,14 +123,15 @@ def read_call(
     grads: list[Any],
     variables: list[Any],
     *,
-    tap: Callable[[Tensor], Tensor],
+    tap: Callable[..., Tensor],
     nested: bool,
     compiled: bool,
 ) -> Call:
-    """Reads what has to be read before the update, tensors of the step through `tap`."""
+    """Reads what has to be read before the update, and notes the rest; tensors of the step are read through `tap`."""
     return Call(
         optimizer=name,
-        grads=[None if grad is None else tap(grad) for grad in grads],
+        given=grads,
+        tap=tap,
         variables=variables,
         learning_rate=tap(tf.convert_to_tensor(optimizer.learning_rate)),
         loss_scale=_loss_scale(optimizer),
@@ -130,6 +151,11 @@ def variables_of(optimizer: Any, grads: list[Any], variables: list[Any] | None) 
 def scales_itself(optimizer: Any) -> bool:
     """Whether the optimizer scales the loss, and by itself holds back updates that are not finite."""
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def raw(variable: Any) -> Any:
+    """The `tf.Variable` of a variable of Keras, or of TensorFlow."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 @contextlib.contextmanager
@@ -197,7 +223,7 @@ def apply_or_undo(allowed: Tensor, optimizer: Any, variables: list[Any], apply: 
     if not optimizer.built:
         with tf.init_scope():
             optimizer.build(variables)
-    changed = [variable.value if isinstance(variable, keras.Variable) else variable for variable in variables]
+    changed = [raw(variable) for variable in variables]
     changed += [variable.value for variable in optimizer.variables]
     before = [variable.read_value() for variable in changed]
     apply()

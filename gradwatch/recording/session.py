@@ -201,9 +201,9 @@ class Recorder:
         self._take_inventory(step)
         passed: dict[int, Any] = {BATCH: 1, TICK: 1}
         for call in step.calls:
-            if call.loss is None:
-                loss = None if replicas.is_distributed() else loss_in(result)
-                call.loss = None if loss is None else self._tap(step)(loss)
+            if not replicas.is_distributed():
+                loss = loss_in(result) if call.loss is None else call.loss
+                call.loss = None if loss is None else self._tap(step)(loss, late=step.read_metrics)
             alike = sum(call.key == other.key for other in step.calls)
             added = self._ledger.record(call, step.batch, alike, before=passed.get(STEP, 0))
             passed |= {counter: passed.get(counter, 0) + amount for counter, amount in added.items()}
@@ -258,12 +258,12 @@ class Recorder:
             compiled=step.compiled,
         )
         if step.is_current and step.loss is not None:
-            call.loss = tap(step.loss)
+            call.loss = tap(step.loss) if replicas.is_distributed() else step.loss
         return call
 
-    def _tap(self, step: Step) -> Callable[[Tensor], Tensor]:
+    def _tap(self, step: Step) -> Callable[..., Tensor]:
         if step.compiled or tf.executing_eagerly():
-            return lambda tensor: tensor
+            return lambda tensor, late=None: tensor
         return functools.partial(taps.tap, anchor=self._clock.variable.read_value())
 
     @contextlib.contextmanager

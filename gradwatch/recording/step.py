@@ -45,6 +45,10 @@ class Step:
         """Whether operations made now belong to the step itself, not to a function inside of it."""
         return current_graph() is self.graph
 
+    def read_metrics(self) -> list[Tensor]:
+        """The values of the metrics as they are now, among them the mean of the loss."""
+        return [variable.value.read_value() for variable in getattr(self.model, "metrics_variables", [])]
+
 
 def current_graph() -> Any:
     """The graph that is being traced into, or `None` where operations run at once."""

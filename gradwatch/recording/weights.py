@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch.recording import statistics
-from gradwatch.recording.groups import Group, stack
+from gradwatch.recording.groups import stack
 
 Tensor = Any
 
@@ -24,15 +24,15 @@ class WeightNorms:
 
     Args:
         variables: The variables of the call.
-        groups: Groups of those with a gradient.
+        places: Positions of those with a gradient, by group.
         names: Names out of `WEIGHT_STATISTICS`.
         wanted: Bool scalar: take them at this call; `None` to take them without a branch, at every call.
     """
 
     def __init__(
-        self, variables: Sequence[Any], groups: Sequence[Group], names: Sequence[str], wanted: Tensor | None
+        self, variables: Sequence[Any], places: Sequence[Sequence[int]], names: Sequence[str], wanted: Tensor | None
     ) -> None:
-        self._members = [[variables[position] for position in each.positions] for each in groups]
+        self._members = [[variables[position] for position in each] for each in places]
         self._names = names
         self._wanted = wanted
         self._before = self._where_wanted(

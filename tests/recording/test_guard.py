@@ -15,7 +15,7 @@ def make(**options):
 
 def update(guard, optimizer, variable, value):
     grads = [tf.constant([value])]
-    call = read_call("optimizer", optimizer, grads, [variable], tap=lambda t: t, nested=False, compiled=False)
+    call = read_call("optimizer", optimizer, grads, [variable], tap=lambda t, late=None: t, nested=False, compiled=False)
     guard.update(call, optimizer, grads, lambda grads: optimizer.apply(grads, [variable]))
     return call
 
