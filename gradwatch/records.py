@@ -118,6 +118,13 @@ class Segment:
         """Bytes of its arrays."""
         return sum(array.nbytes for array in (*self.steps.values(), *self.values.values()))
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether no loss and no gradient is known to hold a NaN or an Inf."""
+        arrays = [self.steps["nonfinite_loss"], *(self.values[name] for name in schema.COUNTS if name in self.values)]
+        norms = self.values.get("grad_norm", np.zeros(0))
+        return not any(array.any() for array in arrays) and bool(np.isfinite(norms).all())
+
     def copy(self) -> Segment:
         """The same segment with arrays of its own."""
         return dataclasses.replace(

@@ -30,6 +30,9 @@ from gradwatch.version import __version__
 JUDGED_STEPS = 512
 """Recorded steps that the rules look back on while training runs; afterwards they look at all of them."""
 
+STEPS_BETWEEN_JUDGEMENTS = 200
+"""Recorded steps after which all is judged although nothing in them is urgent and no rule may stop the run."""
+
 _NONFINITE = ("NonFiniteInput", "NonFiniteLoss", "NonFiniteGradient")
 
 
@@ -64,6 +67,9 @@ class Watcher:
         self.refusal: DetachedVariableError | None = None
         self._told: set[tuple[str, str]] = set()
         self._steps_since_drain: int | None = None
+        self._unjudged_steps = 0
+        self._is_urgent = False
+        self._kinds: set[tuple] = set()
         self._alarms = 0
         self._closed = False
 
@@ -122,12 +128,18 @@ class Watcher:
             self._stop(self._latched_error())
 
     def drain(self) -> None:
-        """Takes what was recorded, hands it on, tells what is wrong.
+        """Takes what was recorded, hands it on, and tells what is wrong.
+
+        It is judged now and then only, unless something in it is urgent, or a rule may stop the run: on a small model
+        that would cost as much as recording.
 
         Raises:
             GradientError: If there is a finding that fail-fast names.
         """
-        self._take_and_tell(JUDGED_STEPS, final=False)
+        with own_failures("reading the records"):
+            self._drain()
+        if self.options.fail_fast or self._is_urgent or self._unjudged_steps >= STEPS_BETWEEN_JUDGEMENTS:
+            self._judge(JUDGED_STEPS, final=False)
 
     def finish(self) -> None:
         """Ends a run: the last records are taken and handed on, and everything is judged.
@@ -135,7 +147,9 @@ class Watcher:
         Raises:
             GradientError: If there is a finding that fail-fast names.
         """
-        self._take_and_tell(None, final=True)
+        with own_failures("reading the records"):
+            self._drain()
+        self._judge(None, final=True)
 
     def close(self) -> None:
         """Takes the last records and closes the sinks; a second call does nothing."""
@@ -148,9 +162,8 @@ class Watcher:
             with own_failures(f"closing {type(sink).__name__}"):
                 sink.close()
 
-    def _take_and_tell(self, num_steps: int | None, *, final: bool) -> None:
-        with own_failures("reading the records"):
-            self._drain()
+    def _judge(self, num_steps: int | None, *, final: bool) -> None:
+        self._unjudged_steps, self._is_urgent = 0, False
         diagnosis = Diagnosis()
         with own_failures("judging the records"):
             log = self._archive.log() if num_steps is None else self._archive.tail(num_steps)
@@ -163,6 +176,10 @@ class Watcher:
 
     def _keep(self, segments: list[Segment]) -> None:
         self._archive.add(segments)
+        for segment in segments:
+            self._unjudged_steps += segment.num_steps
+            self._is_urgent |= segment.key not in self._kinds or not segment.is_finite
+            self._kinds.add(segment.key)
         if self._closed or (not segments and self.recorder.num_trainable is None):
             return  # nothing is known yet: an earlier run on disk stays
         infos, places = self.recorder.table.ordered()

@@ -33,6 +33,7 @@ from gradwatch import (
     GradientWatch,
     NonFiniteGradientError,
     schema,
+    watcher,
 )
 from gradwatch.requirements import require_strategy
 
@@ -286,6 +287,29 @@ def test_long_run_is_drained_in_time():
     watch = GradientWatch()
     fit(linear(), features(8), watch, batch_size=2, epochs=10)
     assert watch.log.steps()["step"].tolist() == list(range(350))
+
+
+@pytest.mark.parametrize(
+    ("options", "bad", "judged_at"),
+    [
+        ({}, slice(0), [1, 210, 280]),  # what is new, after 200 more at the next drain, and at the end
+        ({"on_nonfinite": "skip"}, slice(60, 61), [1, 61, 131, 201, 271, 280]),
+        ({"fail_fast": ["ExplodingGradient"]}, slice(0), [1, 51, 70, 120, 140, 190, 210, 260, 280, 280]),
+    ],
+    ids=["healthy", "bad", "fail_fast"],
+)
+@pytest.mark.filterwarnings("ignore::gradwatch.GradientWarning")
+def test_judged_seldom_unless_it_is_urgent(monkeypatch, options, bad, judged_at):
+    judged = []
+
+    def noted(log, rules):
+        judged.append(log.num_steps)
+        return gradwatch.diagnose(log, rules)
+
+    monkeypatch.setattr(watcher, "diagnose", noted)
+    watch = gradwatch.GradientWatch(**options)
+    fit(linear(), bad_rows(bad), watch, batch_size=1, epochs=4, shuffle=False)
+    assert judged == judged_at
 
 
 def test_group_of_steps_longer_than_a_buffer():

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from gradwatch import records
 from gradwatch.testing import synthetic_log
@@ -34,6 +35,21 @@ def test_a_copy_has_arrays_of_its_own():
         for name, array in mine.items():
             assert not np.shares_memory(array, other[name])
             np.testing.assert_array_equal(array, other[name])
+
+
+@pytest.mark.parametrize(
+    ("columns", "finite"),
+    [
+        ({}, True),
+        ({"nan_count": 1}, False),
+        ({"inf_count": 1}, False),
+        ({"grad_norm": np.inf}, False),
+        ({"nonfinite_loss": True}, False),
+    ],
+    ids=["good", "NaN", "Inf", "norm", "loss"],
+)
+def test_is_finite(columns, finite):
+    assert segment(**columns).is_finite is finite
 
 
 def test_renumber_sorts_the_columns():
