@@ -147,7 +147,7 @@ class Log:
                 "size": variable.size,
                 "dtype": variable.dtype,
                 "detached": index in optimizers and index not in attached,
-                "cut": variable.cut,
+                "cut": "; ".join(map(str, variable.cuts)) or None,
             }
             for index, variable in enumerate(self._variables)
         ]

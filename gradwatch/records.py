@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradwatch import schema
+from gradwatch.causes import Cause
 
 STEP_DTYPES: dict[str, np.dtype] = {
     "step": np.dtype(np.int64),
@@ -39,7 +40,7 @@ class VariableInfo:
         shape: Its shape.
         dtype: Its dtype, "float32".
         tracked: Whether its model knows it; false for a variable that was used but never tracked.
-        cut: Where the path to the loss is cut, or `None`.
+        cuts: Where the path from it to the loss is cut, as far as that is known.
         submodel: Name of the Keras model that it belongs to, if that is part of the model that is trained; else "".
     """
 
@@ -48,7 +49,7 @@ class VariableInfo:
     shape: tuple[int, ...]
     dtype: str
     tracked: bool = True
-    cut: str | None = None
+    cuts: tuple[Cause, ...] = ()
     submodel: str = ""
 
     @property

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from gradwatch import records, schema
 from gradwatch.archive import Archive
+from gradwatch.causes import Cause
 from gradwatch.diagnosis import Diagnosis, diagnose
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
 from gradwatch.log import Log
@@ -25,6 +26,7 @@ from gradwatch.records import STEP_DTYPES, Segment
 from gradwatch.reporting import Report, report
 from gradwatch.rules import DetachedVariable, Finding, Severity
 from gradwatch.sinks import ParquetSink
+from gradwatch.tracing import cuts
 from gradwatch.version import __version__
 
 JUDGED_STEPS = 512
@@ -56,6 +58,7 @@ class Watcher:
             guards=options.guards,
             latches=options.latches,
             max_streak=options.max_consecutive_skips,
+            on_detached=self._find_cuts,
             on_all_detached=self._all_detached,
         )
         self._model: weakref.ref | None = None
@@ -65,7 +68,7 @@ class Watcher:
         if options.run_dir is not None and _is_chief():
             self._sinks.insert(0, ParquetSink(options.run_dir))
         self.refusal: DetachedVariableError | None = None
-        self._told: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str, Cause | None]] = set()
         self._steps_since_drain: int | None = None
         self._unjudged_steps = 0
         self._is_urgent = False
@@ -211,9 +214,9 @@ class Watcher:
         fresh = []
         for finding in diagnosis.findings:
             urgent = finding.severity == Severity.ERROR or finding.rule == "DetachedVariable"
-            cause = (finding.rule, str(finding.severity))
-            if finding.severity != Severity.INFO and (final or urgent) and cause not in self._told:
-                self._told.add(cause)
+            key = (finding.rule, str(finding.severity), finding.cause)
+            if finding.severity != Severity.INFO and (final or urgent) and key not in self._told:
+                self._told.add(key)
                 fresh.append(finding)
         for finding in fresh:
             warn(_words(finding))
@@ -240,6 +243,15 @@ class Watcher:
         return NonFiniteGradientError(
             "A gradient held NaN or Inf, and updates were held back from there on: the weights are the last good ones."
         )
+
+    def _find_cuts(self, model: Any, asked: Any, variables: list[Any]) -> None:
+        """Looks where the path from some variables to the loss is cut, and keeps it with them."""
+        if isinstance(asked, Exception):
+            causes = [cuts.cause_of_failure(asked)] * len(variables)
+        else:
+            names = cuts.names_of_layers(model)
+            causes = cuts.find_cuts(cuts.Question(asked.graph, asked.targets, variables, asked.spans, names))
+        self.recorder.table.set_cuts(variables, causes)
 
     def _all_detached(self, optimizer: str, variables: list[Any]) -> Exception:
         """The error for a step in which no variable has a gradient; the log gets a record of it."""

@@ -18,11 +18,13 @@ import tensorflow as tf
 from gradwatch.errors import own_failures
 from gradwatch.recording import keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
+from gradwatch.recording.asking import Listener, ask, trace_to_ask
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard
 from gradwatch.recording.ledger import Ledger
 from gradwatch.recording.probe import Call
 from gradwatch.recording.step import Step, current_graph, loss_in, tensors_in
+from gradwatch.recording.tapes import Tapes, listen
 from gradwatch.recording.variables import VariableTable
 from gradwatch.records import Segment
 
@@ -44,6 +46,7 @@ class Recorder:
         guards: Hold back updates with a NaN or Inf.
         latches: After the first such update hold back all that follow.
         max_streak: Latch also when more than so many updates of one optimizer in a row were held back.
+        on_detached: Asked where the path to some variables is cut, while the graph is as it was when they were applied.
         on_all_detached: Given the optimizer's name and its variables, makes the error to raise in place of Keras' own
             when no variable has a gradient.
     """
@@ -58,6 +61,7 @@ class Recorder:
         guards: bool = False,
         latches: bool = False,
         max_streak: int = 10,
+        on_detached: Listener | None = None,
         on_all_detached: Callable[[str, list[Any]], Exception] | None = None,
     ) -> None:
         self.table = VariableTable()
@@ -67,6 +71,7 @@ class Recorder:
         self._ledger = Ledger(statistics, every_steps, detailed_every, counts_alarms, self.table)
         self._clock = self._ledger.clock
         self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
+        self._on_detached = on_detached
         self._on_all_detached = on_all_detached
         self._local = threading.local()
         self._outer: Step | None = None
@@ -127,7 +132,7 @@ class Recorder:
 
         @tf.autograph.experimental.do_not_convert
         def begin(arguments: Any) -> None:
-            self._local.step = self._begin(model, optimizers(), arguments, compiled) if active() else None
+            self._local.step = self._begin(model, optimizers(), step, arguments, compiled) if active() else None
             if not replicas.is_distributed():
                 self._outer = self._local.step
 
@@ -159,12 +164,14 @@ class Recorder:
             watched_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
         return watched_step
 
-    def _begin(self, model: Any, optimizers: dict[str, Any], arguments: Any, compiled: bool) -> Step:
+    def _begin(
+        self, model: Any, optimizers: dict[str, Any], function: Callable[..., Any], arguments: Any, compiled: bool
+    ) -> Step:
         self._put_probes_on(model, optimizers)
         batch: list[Tensor] = []
         with own_failures("reading the batch"):
             batch = tensors_in(arguments)
-        step = Step(model, current_graph(), batch, compiled)
+        step = Step(model, current_graph(), batch, compiled, function, arguments)
         with own_failures("keeping the weights"):
             step.untrained = self._guard.remember(model)
         return step
@@ -178,6 +185,8 @@ class Recorder:
                         stack.enter_context(probes.probe(name, optimizer, self._on_apply))
                     if model is not None:
                         stack.enter_context(probes.listen(model, "compute_loss", self._saw_loss))
+                    if not tf.executing_eagerly():
+                        stack.enter_context(listen(self._tapes))
                     self._probes = stack.pop_all()
             self._num_inside += 1
 
@@ -188,6 +197,9 @@ class Recorder:
             if self._num_inside == 0 and self._probes is not None:
                 self._probes.close()
                 self._probes = None
+
+    def _tapes(self) -> Tapes | None:
+        return None if self._step is None else self._step.tapes
 
     def _finish(self, step: Step, result: Any) -> None:
         if replicas.is_lead():  # of several replicas one writes
@@ -218,6 +230,11 @@ class Recorder:
         variables = probes.variables_of(optimizer, grads, given)
         if step is None or variables is None or not grads:
             return apply(grads, given)
+        missing = [variable for grad, variable in zip(grads, variables, strict=True) if grad is None]
+        with own_failures("looking for the cut"):
+            self._look_for_cuts(step, missing)
+        if step.only_asks:
+            return None
         self.num_calls_traced += 1
         call = None
         with own_failures("reading the gradients"):
@@ -245,6 +262,23 @@ class Recorder:
         elif replicas.is_lead():
             step.calls.append(call)
         return None
+
+    def _look_for_cuts(self, step: Step, missing: list) -> None:
+        if self._on_detached is None or not missing or not replicas.is_lead() or self.table.have_cuts(missing):
+            return
+        if not tf.executing_eagerly():
+            ask(step, missing, self._on_detached)
+        elif step.function is not None:
+            trace_to_ask(step, missing, self._on_detached, self._inside)
+
+    @contextlib.contextmanager
+    def _inside(self, step: Step) -> Iterator[None]:
+        """For as long as another step runs inside of the one of this thread."""
+        outer, self._local.step = self._step, step
+        try:
+            yield
+        finally:
+            self._local.step = outer
 
     def _read(self, step: Step, name: str, optimizer: Any, grads: list, variables: list) -> Call:
         tap = self._tap(step)

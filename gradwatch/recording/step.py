@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from gradwatch.recording.guard import Untrained
 from gradwatch.recording.probe import Call
+from gradwatch.recording.tapes import Tapes
 
 Tensor = Any
 
@@ -23,22 +25,30 @@ class Step:
         graph: The graph it is traced into, or `None` when it runs eagerly.
         batch: Tensors among its arguments.
         compiled: Whether XLA compiles it.
+        function: The step as the user wrote it.
+        arguments: What it was called with: positional arguments and keyword arguments.
+        only_asks: Whether it is traced only to ask where a gradient is cut; then no update is made.
         untrained: Weights that are not trained, from before the step; `None` where no update may be held back.
         has_replicas: Whether it runs on several replicas.
         of_optimizers: Identities of the variables that belong to optimizers.
         calls: Calls of optimizers so far that are still to be recorded.
         loss: The loss as last seen, or `None`.
+        tapes: What its tapes have done so far.
     """
 
     model: Any
     graph: Any
     batch: list[Tensor]
     compiled: bool
+    function: Callable[..., Any] | None = None
+    arguments: tuple[tuple, dict[str, Any]] = ((), {})
+    only_asks: bool = False
     untrained: Untrained | None = None
     has_replicas: bool = False
     of_optimizers: set[int] = dataclasses.field(default_factory=set)
     calls: list[Call] = dataclasses.field(default_factory=list)
     loss: Tensor | None = None
+    tapes: Tapes = dataclasses.field(default_factory=Tapes)
 
     @property
     def is_current(self) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 
+from gradwatch.causes import Cause
 from gradwatch.records import VariableInfo
 
 Variable = Any  # keras.Variable or tf.Variable
@@ -43,9 +44,15 @@ class VariableTable:
         """Takes which variables belong to a model inside of the model, before they are added."""
         self._submodels = submodels_of(model)
 
-    def known(self, variable: Variable) -> bool:
-        """Whether the variable has a number."""
-        return _identity(variable) in self._numbers
+    def set_cuts(self, variables: Sequence[Variable], cuts: Sequence[tuple[Cause, ...]]) -> None:
+        """Takes where the path from each variable to the loss is cut."""
+        for number, causes in zip(self.add(variables), cuts, strict=True):
+            self._infos[number] = dataclasses.replace(self._infos[number], cuts=causes)
+
+    def have_cuts(self, variables: Iterable[Variable]) -> bool:
+        """Whether it is known of all variables where the path to the loss is cut."""
+        numbers = [self._numbers.get(_identity(variable)) for variable in variables]
+        return all(number is not None and self._infos[number].cuts for number in numbers)
 
     def ordered(self) -> tuple[tuple[VariableInfo, ...], dict[int, int]]:
         """The variables in model order, and for each number its place in that order."""

@@ -8,6 +8,7 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
+from gradwatch.causes import Cause
 from gradwatch.log import Log
 
 
@@ -46,40 +47,6 @@ class Severity(str, enum.Enum):
 
     def __ge__(self, other: str) -> bool:
         return self.rank >= Severity(other).rank
-
-
-@dataclasses.dataclass(frozen=True)
-class Cause:
-    """Where in the program a finding comes from.
-
-    Args:
-        kind: What the operation did: "cut" or "origin".
-        op: Name of the operation.
-        op_type: Type of the operation, "ArgMax".
-        layer: Path of the layer it is in.
-        source: The user's file and line, "train.py:83".
-        code: That line, "y = tf.argmax(x)".
-    """
-
-    kind: str
-    op: str | None = None
-    op_type: str | None = None
-    layer: str | None = None
-    source: str | None = None
-    code: str | None = None
-
-    def __str__(self) -> str:
-        """One line for a person.
-
-        >>> print(Cause("cut", op_type="ArgMax", layer="head", source="train.py:83", code="y = tf.argmax(x)"))
-        ArgMax in layer head, train.py:83: y = tf.argmax(x)
-        """
-        where = [self.op_type or self.op or self.kind]
-        if self.layer:
-            where[0] += f" in layer {self.layer}"
-        if self.source:
-            where.append(self.source)
-        return ", ".join(where) + (f": {self.code}" if self.code else "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,6 +157,7 @@ class Rule(abc.ABC):
         threshold: float | None = None,
         severity: Severity | None = None,
         remedy: str | None = None,
+        cause: Cause | None = None,
     ) -> Finding:
         """A finding of this rule, with the rule's own code, severity and remedy unless told otherwise.
 
@@ -202,6 +170,7 @@ class Rule(abc.ABC):
             threshold: What it was held against.
             severity: The severity, if not the rule's.
             remedy: What to do, if not the rule's remedy.
+            cause: Where in the program it comes from.
 
         Returns:
             The finding.
@@ -218,6 +187,7 @@ class Rule(abc.ABC):
             last_step=None if steps is None else int(steps[1]),
             value=None if value is None else float(value),
             threshold=None if threshold is None else float(threshold),
+            cause=cause,
         )
 
 

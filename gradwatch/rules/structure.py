@@ -7,6 +7,7 @@ import fnmatch
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from gradwatch.causes import Cause
 from gradwatch.log import Log
 from gradwatch.records import Segment, VariableInfo
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed, plural
@@ -43,28 +44,36 @@ class DetachedVariable(Rule):
             faults = [variable for variable in detached if variable not in allowed]
             total = len({index for segment in segments for index in (*segment.variables, *segment.detached)})
             steps = _span(segments)
-            if faults:
-                yield self._fault(faults, optimizer, steps, total=total, every=len(detached) == total)
+            for cuts, group in _by_cuts(faults).items():
+                yield self._fault(group, cuts, optimizer, steps, total=total, every=len(detached) == total)
             if allowed:
                 yield self._allowed(allowed, steps)
 
     def _fault(
-        self, variables: list[VariableInfo], optimizer: str, steps: tuple[int, int] | None, *, total: int, every: bool
+        self,
+        variables: list[VariableInfo],
+        cuts: tuple[Cause, ...],
+        optimizer: str,
+        steps: tuple[int, int] | None,
+        *,
+        total: int,
+        every: bool,
     ) -> Finding:
-        if every:
-            what = f"No gradient reaches any of the {plural(total, 'variable')} of optimizer {optimizer!r}"
-            so = "so nothing is trained: the loss does not depend on them in a way that can be differentiated."
-        else:
-            what = f"No gradient reaches {len(variables)} of the {plural(total, 'variable')} of optimizer {optimizer!r}"
-            so = "so they are never trained."
+        of = "any" if len(variables) == total else f"{len(variables)}"
+        what = f"No gradient reaches {of} of the {plural(total, 'variable')} of optimizer {optimizer!r}"
+        why = f": {listed([cut.explanation for cut in cuts])}." if cuts else "."
+        so = " Nothing is trained." if every else " They are never trained."
+        names = f" They are: {by_layer(variables)}."
         return self.finding(
-            f"{what} (their gradient is None), {so} They are: {by_layer(variables)}.",
+            f"{what} (their gradient is None){why}{so}{names}",
             variables=[variable.path for variable in variables],
             layers=[variable.layer for variable in variables],
             steps=steps,
             value=len(variables),
             threshold=0,
             severity=Severity.ERROR if every else Severity.WARNING,
+            remedy=" ".join(dict.fromkeys(cut.mend for cut in cuts)) or None,
+            cause=cuts[0] if cuts else None,
         )
 
     def _allowed(self, variables: list[VariableInfo], steps: tuple[int, int] | None) -> Finding:
@@ -195,6 +204,13 @@ def by_layer(variables: Iterable[VariableInfo], *, limit: int = 6) -> str:
 def listed_names(names: list[str], *, limit: int = 8) -> str:
     """Names of variables of one layer with commas, cut short where there are many."""
     return ", ".join(names if len(names) <= limit else [*names[:limit], f"{len(names) - limit} more"])
+
+
+def _by_cuts(variables: Iterable[VariableInfo]) -> dict[tuple[Cause, ...], list[VariableInfo]]:
+    groups: dict[tuple[Cause, ...], list[VariableInfo]] = {}
+    for variable in variables:
+        groups.setdefault(variable.cuts, []).append(variable)
+    return groups
 
 
 def _is_allowed(variable: VariableInfo, patterns: tuple[str, ...]) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradwatch import schema
+from gradwatch.causes import Cause
 from gradwatch.errors import LogFormatError
 from gradwatch.records import RunInfo, VariableInfo
 
@@ -76,10 +77,14 @@ def to_json(variables: Sequence[VariableInfo], info: RunInfo) -> dict[str, Any]:
 
 def from_json(content: dict[str, Any]) -> tuple[tuple[VariableInfo, ...], RunInfo]:
     """The variables and the run that `to_json` was given; fields that are not known here are left out."""
-    variables = tuple(VariableInfo(**_fields(VariableInfo, variable)) for variable in content["variables"])
+    variables = tuple(VariableInfo(**_fields(VariableInfo, _with_cuts(variable))) for variable in content["variables"])
     return variables, RunInfo(**_fields(RunInfo, content["info"]))
 
 
-def _fields(of: type[VariableInfo] | type[RunInfo], values: dict[str, Any]) -> dict[str, Any]:
+def _with_cuts(variable: dict[str, Any]) -> dict[str, Any]:
+    return {**variable, "cuts": [Cause(**_fields(Cause, cut)) for cut in variable.get("cuts", [])]}
+
+
+def _fields(of: type[Any], values: dict[str, Any]) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(of) if field.name in values]
     return {name: tuple(values[name]) if isinstance(values[name], list) else values[name] for name in names}

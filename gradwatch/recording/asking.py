@@ -1,0 +1,76 @@
+"""Asks why a gradient came out as `None`, while the graph is at hand; an eager step is traced once for the question."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from gradwatch.recording.step import Step, current_graph
+from gradwatch.recording.tapes import Asked, listen
+
+Listener = Callable[[Any, "Asked | Exception", list[Any]], None]
+"""Given the model, what was asked of the tape or why the step cannot be traced, and the variables without a gradient."""
+
+
+class EnoughTraced(BaseException):
+    """Ends the tracing of a step that was traced only to ask; no `except Exception` of the user's may stop it."""
+
+
+def ask(step: Step, missing: list[Any], tell: Listener) -> None:
+    """Tells what was asked of the tape, in a graph that is being traced.
+
+    Args:
+        step: The step.
+        missing: The variables without a gradient.
+        tell: Is told, unless it is not known what was differentiated.
+
+    Raises:
+        EnoughTraced: If the step is traced only to ask.
+    """
+    graph = current_graph()
+    asked = step.tapes.about(missing, graph)
+    if asked is None and step.loss is not None and step.loss.graph is graph:
+        asked = Asked(graph, [step.loss], [])
+    if asked is not None:
+        tell(step.model, asked, missing)
+    if step.only_asks:
+        raise EnoughTraced
+
+
+def trace_to_ask(step: Step, missing: list[Any], tell: Listener, enter: Callable[[Step], Any]) -> None:
+    """Traces an eager step as far as it takes for `ask`; where that fails, it tells why.
+
+    Args:
+        step: The step that runs.
+        missing: The variables without a gradient.
+        tell: Is told.
+        enter: Makes a context in which another step is the one that runs.
+    """
+    assert step.function is not None
+    args, kwargs = tf.nest.map_structure(_as_tensor, step.arguments)
+
+    def traced(*args: Any, **kwargs: Any) -> None:
+        inner = Step(step.model, current_graph(), [], False, only_asks=True)
+        with enter(inner), listen(lambda: inner.tapes):
+            step.function(*args, **kwargs)  # type: ignore[misc]
+
+    failure: Exception | None = None
+    for autograph in (False, True):  # a step that needs AutoGraph is traced with it, and then has no plain traceback
+        try:
+            with contextlib.suppress(EnoughTraced):
+                tf.function(traced, autograph=autograph).get_concrete_function(*args, **kwargs)
+            return
+        except Exception as error:
+            failure = failure or error
+            if not isinstance(error, tf.errors.OperatorNotAllowedInGraphError):
+                break
+    assert failure is not None
+    tell(step.model, failure, missing)
+
+
+def _as_tensor(leaf: Any) -> Any:
+    return tf.convert_to_tensor(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fiub" else leaf

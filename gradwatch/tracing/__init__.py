@@ -1,0 +1,1 @@
+"""Questions to a traced step: where the path from a variable to the loss is cut."""
