@@ -13,7 +13,7 @@ from gradwatch.recording.step import Step, current_graph
 from gradwatch.recording.tapes import Asked, listen
 
 Listener = Callable[[Any, "Asked | Exception", list[Any]], None]
-"""Given the model, what was asked of the tape or why the step cannot be traced, and the variables without a gradient."""
+"""Given the model, what was asked of the tape or why the step cannot be traced, and variables without a gradient."""
 
 
 class EnoughTraced(BaseException):

@@ -72,7 +72,8 @@ class Tapes:
         wanted = {id(raw(variable)) for variable in variables}
         here = [asked for asked in self.asked if asked.graph is graph and asked.targets]
         fitting = [asked for asked in here if wanted & {id(raw(source)) for source in asked.sources}]
-        return (fitting or here or [None])[-1]
+        found = fitting or here
+        return found[-1] if found else None
 
 
 @contextlib.contextmanager

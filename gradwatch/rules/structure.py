@@ -61,11 +61,10 @@ class DetachedVariable(Rule):
     ) -> Finding:
         of = "any" if len(variables) == total else f"{len(variables)}"
         what = f"No gradient reaches {of} of the {plural(total, 'variable')} of optimizer {optimizer!r}"
-        why = f": {listed([cut.explanation for cut in cuts])}." if cuts else "."
-        so = " Nothing is trained." if every else " They are never trained."
-        names = f" They are: {by_layer(variables)}."
+        so = "so nothing is trained" if every else "so they are never trained"
+        why = f": {listed([cut.explanation for cut in cuts])}" if cuts else ""
         return self.finding(
-            f"{what} (their gradient is None){why}{so}{names}",
+            f"{what} (their gradient is None), {so}{why}. They are: {by_layer(variables)}.",
             variables=[variable.path for variable in variables],
             layers=[variable.layer for variable in variables],
             steps=steps,

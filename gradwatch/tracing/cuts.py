@@ -1,8 +1,9 @@
 """Where the path from a variable to the loss is cut.
 
-Between a variable and the loss every operation either lets a gradient through or not. Walking back from the loss through
-those that do gives all tensors that have a gradient. A cut is an operation at their edge: what it makes has a gradient,
-what it reads does not, and what it reads comes from the variable.
+Between a variable and the loss every operation either lets a gradient through or not. Walking back from the loss
+through those that do gives all tensors that have a gradient. A cut is an operation at their edge: what it makes has a
+gradient, what it reads does not, and what it reads comes from the variable. What only chooses between other numbers,
+such as the condition of a `where` or an index, is named if there is no other cut.
 """
 
 from __future__ import annotations
@@ -97,9 +98,15 @@ class _Search:
             return (self._unused(reached),)
         edges = [edge for node in self._open & reached for edge in self._flow.into.get(node, ())]
         closed = [edge for edge in edges if edge.source in reached and edge.source not in self._open]
-        named = {id(op): (op, kind) for edge in closed for op, kind in self._named(edge, reached)}
+        values = [edge for edge in closed if not self._only_chooses(edge)]
+        named = {id(op): (op, kind) for edge in values or closed for op, kind in self._named(edge, reached)}
         ordered = sorted(named.values(), key=lambda pair: self._place(pair[0]))
         return tuple(dict.fromkeys(self._cause(kind, op) for op, kind in ordered[:MOST_CUTS]))
+
+    def _only_chooses(self, edge: Edge) -> bool:
+        if edge.operation is None or edge.is_state or _has_numbers(self._flow.tensors[edge.source]):
+            return False
+        return any(_has_numbers(tensor) for tensor in edge.operation.inputs)
 
     def _passes(self, edge: Edge) -> bool:
         if edge.operation is not None and not self._is_recorded(edge.operation):
@@ -121,9 +128,7 @@ class _Search:
         waiting = [edge]
         while waiting:
             edge = waiting.pop()
-            source = self._flow.tensors[edge.source]
-            has_numbers = source.dtype.is_floating or source.dtype.is_complex or source.dtype == tf.resource
-            if edge.operation is not None and (has_numbers or edge.is_state):
+            if edge.operation is not None and (edge.is_state or _has_numbers(self._flow.tensors[edge.source])):
                 found.append((edge.operation, self._kind(edge)))
             elif edge.source not in seen:
                 seen.add(edge.source)
@@ -131,7 +136,7 @@ class _Search:
         return found
 
     def _kind(self, edge: Edge) -> str:
-        operation = edge.operation
+        operation: Any = edge.operation
         if edge.is_state:
             return "assigned"
         if operation.type in _LEFT:
@@ -176,6 +181,10 @@ class _Search:
     def _cause(self, kind: str, operation: Operation) -> Cause:
         source, code = source_of(operation)
         return Cause(kind, operation.name, operation.type, layer_of(operation, self._question.layers), source, code)
+
+
+def _has_numbers(tensor: Tensor) -> bool:
+    return tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype == tf.resource
 
 
 def cause_of_failure(error: Exception) -> tuple[Cause, ...]:

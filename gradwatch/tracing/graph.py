@@ -20,6 +20,9 @@ Place = tuple[int, ...]
 Node = tuple[Place, int]
 
 READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd"})
+SHAPE_ONLY = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListLength"})
+"""Operations that look at the shape of what they read and at no number in it."""
+
 _WRITES = ("Assign", "ResourceScatter")
 
 
@@ -89,6 +92,8 @@ class Flow:
             functions = tf_seam.functions_called(operation)
             if functions and not _has_own_gradient(operation):
                 self._add_call(place, operation, sources, targets, functions)
+            elif operation.type in SHAPE_ONLY:
+                continue
             elif operation.type == "IdentityN" and not _has_own_gradient(operation):
                 for source, target in zip(sources, targets, strict=True):
                     self._link(source, target, operation)

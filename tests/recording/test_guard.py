@@ -13,9 +13,13 @@ def make(**options):
     return clock, Guard(clock, **{"active": True, "latches": False, "max_streak": 2, **options})
 
 
+def own_tap(tensor, late=None):
+    return tensor
+
+
 def update(guard, optimizer, variable, value):
     grads = [tf.constant([value])]
-    call = read_call("optimizer", optimizer, grads, [variable], tap=lambda t, late=None: t, nested=False, compiled=False)
+    call = read_call("optimizer", optimizer, grads, [variable], tap=own_tap, nested=False, compiled=False)
     guard.update(call, optimizer, grads, lambda grads: optimizer.apply(grads, [variable]))
     return call
 

@@ -2,6 +2,7 @@ import keras
 import pytest
 import tensorflow as tf
 
+from gradwatch.causes import Cause
 from gradwatch.recording.variables import VariableTable, describe, find_optimizers
 
 
@@ -32,7 +33,17 @@ def test_a_keras_variable_and_what_it_wraps_are_one():
     variable = keras.Variable([1.0], name="w")
     table = VariableTable()
     assert table.add([variable]) == table.add([variable.value])
-    assert table.known(variable.value)
+    assert len(table) == 1
+
+
+def test_cuts():
+    variables = [keras.Variable([1.0], name=name) for name in "ab"]
+    table = VariableTable()
+    assert not table.have_cuts(variables)
+    table.set_cuts(variables[:1], [(Cause("stopped"),)])
+    assert table.have_cuts(variables[:1])
+    assert not table.have_cuts(variables)
+    assert [info.cuts for info in table.ordered()[0]] == [(Cause("stopped"),)]
 
 
 def test_order_of_the_model_wins_over_the_order_of_arrival():

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from gradwatch.causes import Cause
 from gradwatch.log import Log
 from gradwatch.records import RunInfo
 from gradwatch.rules import DetachedVariable, NoTrainableVariables, Skip, UnoptimizedVariable
@@ -62,6 +63,22 @@ def test_300_detached_layers_make_one_short_message():
     assert len(finding.variables) == 300
     assert "and 294 more layers" in finding.message
     assert len(finding.message) < 400
+
+
+def test_one_finding_for_each_set_of_cuts():
+    """Variables behind the same cut are one finding, with the cut in its sentence and the mend that fits."""
+    argmax = Cause("not differentiable", op_type="ArgMax", source="train.py:83", code="y = tf.argmax(x)")
+    stop = Cause("stopped", op_type="StopGradient")
+    log = synthetic_log(detached=["dense/kernel", "dense/bias", "head/bias"])
+    infos = [
+        dataclasses.replace(info, cuts=(argmax, stop) if info.layer == "dense" else ()) for info in log.variable_infos
+    ]
+    known, unknown = findings_of(DetachedVariable(), Log(infos, log.segments, log.info))
+    assert (known.cause, known.variables) == (argmax, ("dense/kernel", "dense/bias"))
+    assert "`ArgMax` (train.py:83) has no gradient and `StopGradient` stops the gradient on purpose." in known.message
+    assert known.remedy == f"{argmax.mend} {stop.mend}"
+    assert (unknown.cause, unknown.variables) == (None, ("head/bias",))
+    assert unknown.remedy == DetachedVariable.remedy
 
 
 def test_one_finding_for_each_optimizer():

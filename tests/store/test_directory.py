@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gradwatch import schema, store
+from gradwatch.causes import Cause
 from gradwatch.errors import LogFormatError
 from gradwatch.records import STEP_DTYPES, RunInfo, Segment, VariableInfo
 from gradwatch.store import header, part, rows
@@ -291,9 +292,9 @@ class TestRunDirectory:
         run = store.RunDirectory(tmp_path)
         run.update(VARIABLES, INFO)
         run.append([make_segment()])
-        run.update([dataclasses.replace(variable, cut="argmax") for variable in VARIABLES], INFO)
+        run.update([dataclasses.replace(variable, cuts=(Cause("stopped"),)) for variable in VARIABLES], INFO)
         variables, segments, _ = store.read(tmp_path)
-        assert variables[0].cut == "argmax"
+        assert variables[0].cuts == (Cause("stopped"),)
         assert_same(segments, [make_segment()])
 
     def test_a_variable_may_not_go(self, tmp_path):

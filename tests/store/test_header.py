@@ -3,12 +3,19 @@ import json
 import pytest
 
 from gradwatch import schema
+from gradwatch.causes import Cause
 from gradwatch.errors import LogFormatError
 from gradwatch.records import RunInfo, VariableInfo
 from gradwatch.store import header
 
 VARIABLES = (
-    VariableInfo("dense/kernel", "dense", (3, 2), "float32", cut="ArgMax"),
+    VariableInfo(
+        "dense/kernel",
+        "dense",
+        (3, 2),
+        "float32",
+        cuts=(Cause("not differentiable", op_type="ArgMax", source="a.py:1"),),
+    ),
     VariableInfo("b", "", (), "float16"),
 )
 INFO = RunInfo(model="net", statistics=("grad_norm",), allow_detached=("pooler/*",), num_trainable=2)

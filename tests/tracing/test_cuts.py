@@ -172,6 +172,21 @@ def test_what_only_keras_wrote_has_a_layer_and_no_line(program):
     assert cause.code is None
 
 
+def test_a_choice_is_named_only_where_nothing_else_is_cut():
+    def chosen(x):
+        picked = tf.where(x > 0.5, tf.round(x), 0.0)  # cut
+        return picked + tf.zeros_like(x) + tf.cast(tf.shape(x)[0], tf.float32)
+
+    def only_chosen(x):
+        return tf.where(x > 0.5, 1.0, 0.0)  # cut
+
+    for function, op_type in ((chosen, "Round"), (only_chosen, "Greater")):
+        watch, _ = watched(programs.Between(function))
+        (cuts,) = {info.cuts for info in watch.log.variable_infos if info.cuts}
+        assert [cut.op_type for cut in cuts] == [op_type]
+        assert cuts[0].source.endswith(f":{marked_line(function)}")
+
+
 def test_a_step_of_ones_own_outside_of_fit():
     model = programs.Own()
     optimizer = keras.optimizers.SGD()
