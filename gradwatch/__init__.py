@@ -21,10 +21,12 @@ from gradwatch.version import __version__
 if TYPE_CHECKING:
     from gradwatch import plots, testing
     from gradwatch.callback import GradientWatch
+    from gradwatch.causes import Cause
+    from gradwatch.check import assert_gradients_flow, check_gradients
     from gradwatch.diagnosis import Diagnosis, diagnose
     from gradwatch.log import Log, load
     from gradwatch.reporting import Report, report
-    from gradwatch.rules import RULES, Cause, Finding, Rule, Severity
+    from gradwatch.rules import RULES, Finding, Rule, Severity
     from gradwatch.train_step import WatchedStep, watch_train_step
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "Severity",
     "WatchedStep",
     "__version__",
+    "assert_gradients_flow",
+    "check_gradients",
     "diagnose",
     "load",
     "plots",
@@ -53,7 +57,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Cause": "gradwatch.rules",
+    "Cause": "gradwatch.causes",
     "Diagnosis": "gradwatch.diagnosis",
     "Finding": "gradwatch.rules",
     "GradientWatch": "gradwatch.callback",
@@ -63,6 +67,8 @@ _HOMES = {
     "Rule": "gradwatch.rules",
     "Severity": "gradwatch.rules",
     "WatchedStep": "gradwatch.train_step",
+    "assert_gradients_flow": "gradwatch.check",
+    "check_gradients": "gradwatch.check",
     "diagnose": "gradwatch.diagnosis",
     "load": "gradwatch.log",
     "report": "gradwatch.reporting",

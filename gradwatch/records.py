@@ -143,6 +143,22 @@ class Segment:
         )
 
 
+def detached_step(optimizer: str, detached: Sequence[int], step: int, statistics: Sequence[str]) -> Segment:
+    """A segment with the one step of an optimizer that was given no gradient at all.
+
+    Args:
+        optimizer: Name of the optimizer.
+        detached: Numbers of its variables.
+        step: Number of the step.
+        statistics: Names of the statistics that the log has.
+    """
+    steps = {name: np.zeros(1, dtype) for name, dtype in STEP_DTYPES.items()}
+    steps["step"][:], steps["replica"][:] = step, -1
+    steps["loss"][:] = steps["learning_rate"][:] = steps["loss_scale"][:] = np.nan
+    values = {name: np.zeros((1, 0), np.int64 if name in schema.COUNTS else np.float64) for name in statistics}
+    return Segment(optimizer, (), tuple(detached), steps, values)
+
+
 def renumber(segment: Segment, places: Mapping[int, int]) -> Segment:
     """The segment with other numbers for its variables, and its columns in the order of these numbers.
 

@@ -10,10 +10,9 @@ import weakref
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from gradwatch import records, schema
+from gradwatch import records
 from gradwatch.archive import Archive
 from gradwatch.causes import Cause
 from gradwatch.diagnosis import Diagnosis, diagnose
@@ -22,7 +21,7 @@ from gradwatch.log import Log
 from gradwatch.options import Options, describe_run
 from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
 from gradwatch.recording.session import Recorder
-from gradwatch.records import STEP_DTYPES, Segment
+from gradwatch.records import Segment
 from gradwatch.reporting import Report, report
 from gradwatch.rules import DetachedVariable, Finding, Severity
 from gradwatch.sinks import ParquetSink
@@ -58,7 +57,7 @@ class Watcher:
             guards=options.guards,
             latches=options.latches,
             max_streak=options.max_consecutive_skips,
-            on_detached=self._find_cuts,
+            find_cuts=cuts.answer,
             on_all_detached=self._all_detached,
         )
         self._model: weakref.ref | None = None
@@ -244,26 +243,12 @@ class Watcher:
             "A gradient held NaN or Inf, and updates were held back from there on: the weights are the last good ones."
         )
 
-    def _find_cuts(self, model: Any, asked: Any, variables: list[Any]) -> None:
-        """Looks where the path from some variables to the loss is cut, and keeps it with them."""
-        if isinstance(asked, Exception):
-            causes = [cuts.cause_of_failure(asked)] * len(variables)
-        else:
-            names = cuts.names_of_layers(model)
-            causes = cuts.find_cuts(cuts.Question(asked.graph, asked.targets, variables, asked.spans, names))
-        self.recorder.table.set_cuts(variables, causes)
-
     def _all_detached(self, optimizer: str, variables: list[Any]) -> Exception:
         """The error for a step in which no variable has a gradient; the log gets a record of it."""
         numbers = self.recorder.table.add(variables)
         self.recorder.num_trainable = len(self.recorder.table)
         last = self._archive.last_step
-        steps = {name: np.zeros(1, dtype) for name, dtype in STEP_DTYPES.items()}
-        steps["step"][:], steps["replica"][:] = last + 1, -1
-        steps["loss"][:] = steps["learning_rate"][:] = steps["loss_scale"][:] = np.nan
-        names = self.options.statistics
-        segment = Segment(optimizer, (), numbers, steps, {name: np.zeros((1, 0), _dtype_of(name)) for name in names})
-        self._keep([segment])
+        self._keep([records.detached_step(optimizer, numbers, last + 1, self.options.statistics)])
         findings = diagnose(self._archive.tail(JUDGED_STEPS), (DetachedVariable(),)).findings
         message = _words(findings[0]) if findings else f"No variable given to optimizer {optimizer!r} has a gradient."
         self.refusal = DetachedVariableError(
@@ -281,10 +266,6 @@ def _is_chief() -> bool:
             return task.get("type") == "chief"
         return int(task.get("index", 0)) == 0
     return True
-
-
-def _dtype_of(name: str) -> type:
-    return np.int64 if name in schema.COUNTS else np.float64
 
 
 def _error_for(stopping: list[Finding], diagnosis: Diagnosis) -> GradientError:

@@ -12,8 +12,8 @@ import tensorflow as tf
 from gradwatch.recording.step import Step, current_graph
 from gradwatch.recording.tapes import Asked, listen
 
-Listener = Callable[[Any, "Asked | Exception", list[Any]], None]
-"""Given the model, what was asked of the tape or why the step cannot be traced, and variables without a gradient."""
+Listener = Callable[["Asked | Exception"], None]
+"""Given what was asked of the tape, or why the step cannot be traced."""
 
 
 class EnoughTraced(BaseException):
@@ -36,17 +36,16 @@ def ask(step: Step, missing: list[Any], tell: Listener) -> None:
     if asked is None and step.loss is not None and step.loss.graph is graph:
         asked = Asked(graph, [step.loss], [])
     if asked is not None:
-        tell(step.model, asked, missing)
+        tell(asked)
     if step.only_asks:
         raise EnoughTraced
 
 
-def trace_to_ask(step: Step, missing: list[Any], tell: Listener, enter: Callable[[Step], Any]) -> None:
+def trace_to_ask(step: Step, tell: Listener, enter: Callable[[Step], Any]) -> None:
     """Traces an eager step as far as it takes for `ask`; where that fails, it tells why.
 
     Args:
         step: The step that runs.
-        missing: The variables without a gradient.
         tell: Is told.
         enter: Makes a context in which another step is the one that runs.
     """
@@ -69,7 +68,7 @@ def trace_to_ask(step: Step, missing: list[Any], tell: Listener, enter: Callable
             if not isinstance(error, tf.errors.OperatorNotAllowedInGraphError):
                 break
     assert failure is not None
-    tell(step.model, failure, missing)
+    tell(failure)
 
 
 def _as_tensor(leaf: Any) -> Any:

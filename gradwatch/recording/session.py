@@ -15,10 +15,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from gradwatch.causes import Cause
 from gradwatch.errors import own_failures
 from gradwatch.recording import keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
-from gradwatch.recording.asking import Listener, ask, trace_to_ask
+from gradwatch.recording.asking import ask, trace_to_ask
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard
 from gradwatch.recording.ledger import Ledger
@@ -46,7 +47,10 @@ class Recorder:
         guards: Hold back updates with a NaN or Inf.
         latches: After the first such update hold back all that follow.
         max_streak: Latch also when more than so many updates of one optimizer in a row were held back.
-        on_detached: Asked where the path to some variables is cut, while the graph is as it was when they were applied.
+        applies: Make the updates; otherwise the optimizers are never called.
+        find_cuts: Asked where the path to some variables is cut, while the graph is as it was when they were applied:
+            given the model, what was asked of the tape or why an eager step cannot be traced, and the variables, it
+            returns causes for each.
         on_all_detached: Given the optimizer's name and its variables, makes the error to raise in place of Keras' own
             when no variable has a gradient.
     """
@@ -61,7 +65,8 @@ class Recorder:
         guards: bool = False,
         latches: bool = False,
         max_streak: int = 10,
-        on_detached: Listener | None = None,
+        applies: bool = True,
+        find_cuts: Callable[[Any, Any, list[Any]], list[tuple[Cause, ...]]] | None = None,
         on_all_detached: Callable[[str, list[Any]], Exception] | None = None,
     ) -> None:
         self.table = VariableTable()
@@ -71,13 +76,15 @@ class Recorder:
         self._ledger = Ledger(statistics, every_steps, detailed_every, counts_alarms, self.table)
         self._clock = self._ledger.clock
         self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
-        self._on_detached = on_detached
+        self._applies = applies
+        self._find_cuts = find_cuts
         self._on_all_detached = on_all_detached
         self._local = threading.local()
         self._outer: Step | None = None
         self._lock = threading.Lock()
         self._probes: contextlib.ExitStack | None = None
         self._num_inside = 0
+        self._asked_about: list[Any] = []
 
     @property
     def _step(self) -> Step | None:
@@ -248,9 +255,12 @@ class Recorder:
                 self._ledger.prepare(call)
         if call is None:
             return apply(grads, given)
+        if not (self._applies or call.attached) and self._on_all_detached is not None:
+            self._on_all_detached(name, variables)
+        update = (lambda grads: apply(grads, given)) if self._applies else (lambda grads: None)
         quiet = contextlib.nullcontext() if replicas.is_distributed() else probes.without_keras_warning()
         with quiet, self._explaining(call):
-            self._guard.update(call, optimizer, grads, lambda grads: apply(grads, given))
+            self._guard.update(call, optimizer, grads, update)
         step.of_optimizers |= {id(variable.value) for variable in optimizer.variables}
         if call.nested:
             self.has_nested_calls = True
@@ -264,12 +274,21 @@ class Recorder:
         return None
 
     def _look_for_cuts(self, step: Step, missing: list) -> None:
-        if self._on_detached is None or not missing or not replicas.is_lead() or self.table.have_cuts(missing):
+        find = self._find_cuts
+        if find is None or not missing or not replicas.is_lead():
             return
+        if not step.only_asks:
+            if all(any(variable is known for known in self._asked_about) for variable in missing):
+                return
+            self._asked_about += missing
+
+        def tell(asked: Any) -> None:
+            self.table.set_cuts(missing, find(step.model, asked, missing))
+
         if not tf.executing_eagerly():
-            ask(step, missing, self._on_detached)
+            ask(step, missing, tell)
         elif step.function is not None:
-            trace_to_ask(step, missing, self._on_detached, self._inside)
+            trace_to_ask(step, tell, self._inside)
 
     @contextlib.contextmanager
     def _inside(self, step: Step) -> Iterator[None]:

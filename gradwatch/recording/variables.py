@@ -28,6 +28,7 @@ class VariableTable:
         self._infos: list[VariableInfo] = []
         self._positions: dict[int, int] = {}
         self._submodels: dict[int, str] = {}
+        self._cuts: dict[int, tuple[Variable, tuple[Cause, ...]]] = {}  # with the variable, to keep it alive
 
     def __len__(self) -> int:
         return len(self._infos)
@@ -45,14 +46,9 @@ class VariableTable:
         self._submodels = submodels_of(model)
 
     def set_cuts(self, variables: Sequence[Variable], cuts: Sequence[tuple[Cause, ...]]) -> None:
-        """Takes where the path from each variable to the loss is cut."""
-        for number, causes in zip(self.add(variables), cuts, strict=True):
-            self._infos[number] = dataclasses.replace(self._infos[number], cuts=causes)
-
-    def have_cuts(self, variables: Iterable[Variable]) -> bool:
-        """Whether it is known of all variables where the path to the loss is cut."""
-        numbers = [self._numbers.get(_identity(variable)) for variable in variables]
-        return all(number is not None and self._infos[number].cuts for number in numbers)
+        """Takes where the path from each variable to the loss is cut; they need not have been added yet."""
+        for variable, causes in zip(variables, cuts, strict=True):
+            self._cuts[_identity(variable)] = (variable, causes)
 
     def ordered(self) -> tuple[tuple[VariableInfo, ...], dict[int, int]]:
         """The variables in model order, and for each number its place in that order."""
@@ -61,11 +57,15 @@ class VariableTable:
             range(len(self._infos)),
             key=lambda number: self._positions.get(_identity(self._variables[number]), last),
         )
-        return tuple(self._infos[number] for number in order), {number: place for place, number in enumerate(order)}
+        return tuple(self._info(number) for number in order), {number: place for place, number in enumerate(order)}
 
     def path(self, number: int) -> str:
         """The path of the variable with this number."""
         return self._infos[number].path
+
+    def _info(self, number: int) -> VariableInfo:
+        _, cuts = self._cuts.get(_identity(self._variables[number]), (None, ()))
+        return dataclasses.replace(self._infos[number], cuts=cuts) if cuts else self._infos[number]
 
     def _add(self, variable: Variable, tracked: bool) -> int:
         identity = _identity(variable)

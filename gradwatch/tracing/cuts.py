@@ -187,6 +187,23 @@ def _has_numbers(tensor: Tensor) -> bool:
     return tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype == tf.resource
 
 
+def answer(model: Any, asked: Any, variables: Sequence[Any]) -> list[tuple[Cause, ...]]:
+    """The causes of missing gradients, from what is known when an optimizer is given them.
+
+    Args:
+        model: The model, or `None`.
+        asked: What was asked of the tape, with its graph, targets and spans; or the error with which an eager step
+            could not be traced.
+        variables: The variables without a gradient.
+
+    Returns:
+        A tuple for each variable; empty where nothing was found.
+    """
+    if isinstance(asked, Exception):
+        return [cause_of_failure(asked)] * len(variables)
+    return find_cuts(Question(asked.graph, asked.targets, variables, asked.spans, names_of_layers(model)))
+
+
 def cause_of_failure(error: Exception) -> tuple[Cause, ...]:
     """The cause told by the error with which an eager step could not be traced; empty if it tells none.
 

@@ -39,11 +39,10 @@ def test_a_keras_variable_and_what_it_wraps_are_one():
 def test_cuts():
     variables = [keras.Variable([1.0], name=name) for name in "ab"]
     table = VariableTable()
-    assert not table.have_cuts(variables)
     table.set_cuts(variables[:1], [(Cause("stopped"),)])
-    assert table.have_cuts(variables[:1])
-    assert not table.have_cuts(variables)
-    assert [info.cuts for info in table.ordered()[0]] == [(Cause("stopped"),)]
+    assert len(table) == 0
+    table.add(variables)
+    assert [info.cuts for info in table.ordered()[0]] == [(Cause("stopped"),), ()]
 
 
 def test_order_of_the_model_wins_over_the_order_of_arrival():
