@@ -49,6 +49,24 @@ KINDS: dict[str, tuple[str, str]] = {
         "the tape does not watch them although the loss depends on them",
         "Call `tape.watch(variable)`, or leave out `watch_accessed_variables=False`.",
     ),
+    "forward": (
+        "{op} made the first NaN or Inf",
+        "Keep its argument where it is defined: add a small constant inside of a logarithm, square root or division, "
+        "or clip the argument before it; a `where` after it does not help, because the gradient still goes through it.",
+    ),
+    "backward": (
+        "the gradient of {op} is where the first NaN or Inf was made; the forward pass is finite",
+        "Keep the argument away from the point where the derivative is infinite, such as 0 for a square root, a norm "
+        "or a power: add a small constant inside of it, or choose a safe argument with a `where` before it.",
+    ),
+    "in the batch": (
+        "the batch itself holds it",
+        "Find it in the data (`np.isfinite(x).all()`), then drop or fill those samples.",
+    ),
+    "in the weights": (
+        "the weights held NaN or Inf before the step, {op} reads them",
+        "Go back to weights from before, and look for the step at which they became bad.",
+    ),
     "own gradient": (
         "the gradient function that was registered for {op} gives None",
         "Return a gradient for each input from the function inside of `tf.custom_gradient`.",
@@ -83,6 +101,7 @@ class Cause:
         layer: Path of the layer it is in.
         source: The user's file and line, "train.py:83".
         code: That line, "y = tf.argmax(x)".
+        detail: What is to be seen there: what the operation was given, rows of the batch.
     """
 
     kind: str
@@ -91,6 +110,7 @@ class Cause:
     layer: str | None = None
     source: str | None = None
     code: str | None = None
+    detail: str | None = None
 
     def __str__(self) -> str:
         """One line for a person.
@@ -115,7 +135,7 @@ class Cause:
         place = ", ".join(filter(None, [f"layer {self.layer}" if self.layer else "", self.source]))
         name = f"`{self.op_type}`" + (f" ({place})" if place else "") if self.op_type else f"what is done at {place}"
         words, _ = KINDS.get(self.kind, (self.kind, ""))
-        return words.format(op=name)
+        return words.format(op=name) + (f" ({self.detail})" if self.detail else "")
 
     @property
     def mend(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,12 +13,14 @@ import tensorflow as tf
 
 from gradwatch import records, schema
 from gradwatch.diagnosis import Diagnosis, diagnose
+from gradwatch.errors import own_failures
 from gradwatch.log import Log
 from gradwatch.recording.session import Recorder
+from gradwatch.recording.step import Step
 from gradwatch.recording.variables import find_optimizers
 from gradwatch.requirements import require_model, require_tensorflow_backend
 from gradwatch.rules import RULES, Rule, Severity
-from gradwatch.tracing import cuts
+from gradwatch.tracing import cuts, origin
 
 BATCH_SIZE = 32
 
@@ -74,7 +77,15 @@ def check_gradients(
         without[:] = [*without, records.detached_step(optimizer, numbers, len(without), names)]
         return ValueError(optimizer)
 
-    recorder = Recorder(statistics=names, applies=False, find_cuts=cuts.answer, on_all_detached=all_detached)
+    suspects: list[Any] = []  # tensors that may be bad, loss before gradients
+
+    def on_call(step: Step, grads: list[Any], variables: list[Any]) -> None:
+        losses = [target for asked in step.tapes.asked for target in asked.targets]
+        suspects.extend([*losses, *reversed(grads)])
+
+    recorder = Recorder(
+        statistics=names, applies=False, on_call=on_call, find_cuts=cuts.answer, on_all_detached=all_detached
+    )
     step = recorder.watched(
         model.train_step,
         model=model,
@@ -83,15 +94,17 @@ def check_gradients(
         compiled=False,
     )
     recorder.start()
-    if model.run_eagerly:
-        with _restored(_state_of(model)), _new_metrics_reset(model):
-            step(data)
-            log = _log(recorder, without, model, allowed)
-    else:
-        traced = tf.function(lambda: step(data), autograph=False).get_concrete_function()
-        with _restored([*_state_of(model), *traced.graph.variables]):
-            traced()
-            log = _log(recorder, without, model, allowed)
+    traced = None if model.run_eagerly else tf.function(step, autograph=False).get_concrete_function(data)
+    with _restored(_state_of(model, traced)), _new_metrics_reset(model):
+        (traced or step)(data)
+        log = _log(recorder, without, model, allowed)
+    if not all(segment.is_finite for segment in log.segments):
+        with own_failures("looking for the origin of a NaN"):
+            if traced is None:
+                suspects.clear()
+                traced = tf.function(step, autograph=False).get_concrete_function(data)
+            with _restored(_state_of(model, traced)):
+                log = _with_origin(log, traced, data, suspects, cuts.names_of_layers(model))
     return diagnose(log, rules)
 
 
@@ -159,10 +172,12 @@ def _build(model: Any, data: Any) -> None:
             model(x)
 
 
-def _state_of(model: Any) -> list[Any]:
+def _state_of(model: Any, traced: Any = None) -> list[Any]:
+    """All that a step may change: what the model and its optimizers have, and what the traced step uses."""
+    used = [] if traced is None else list(traced.graph.variables)
     holders = [*model.variables, *model.metrics_variables]
     holders += [variable for optimizer in find_optimizers(model).values() for variable in optimizer.variables]
-    return [variable.value if isinstance(variable, keras.Variable) else variable for variable in holders]
+    return [*used, *(variable.value if isinstance(variable, keras.Variable) else variable for variable in holders)]
 
 
 @contextlib.contextmanager
@@ -186,6 +201,19 @@ def _new_metrics_reset(model: Any) -> Iterator[None]:
         for metric in model.metrics:
             if id(metric) not in known:
                 metric.reset_state()
+
+
+def _with_origin(log: Log, traced: Any, data: Any, suspects: list[Any], layers: Collection[str]) -> Log:
+    """The log with what made the first NaN or Inf of the step."""
+    flat = [tensor for tensor in tf.nest.flatten(data) if tensor is not None]
+    tensors = [suspect.values if isinstance(suspect, tf.IndexedSlices) else suspect for suspect in suspects]
+    here = [tensor for tensor in tensors if tensor is not None and tensor.graph is traced.graph]
+    found = origin.find_origin(traced.graph, [*flat, *traced.captured_inputs], here)
+    if found is None:
+        return log
+    first = min(int(segment.steps["step"].min()) for segment in log.segments if not segment.is_finite)
+    cause = origin.cause_of(found, layers, int(flat[0].shape[0]))
+    return Log(log.variable_infos, log.segments, dataclasses.replace(log.info, origins=(records.Origin(first, cause),)))
 
 
 def _log(recorder: Recorder, without: list[records.Segment], model: Any, allowed: tuple[str, ...]) -> Log:

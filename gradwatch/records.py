@@ -59,6 +59,19 @@ class VariableInfo:
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """What made the first NaN or Inf of a step.
+
+    Args:
+        step: The optimizer call.
+        cause: The operation.
+    """
+
+    step: int
+    cause: Cause
+
+
+@dataclasses.dataclass(frozen=True)
 class RunInfo:
     """What is known of a run as a whole.
 
@@ -70,6 +83,7 @@ class RunInfo:
         on_nonfinite: "record" or "skip".
         allow_detached: Glob patterns of variables that may have no gradient.
         num_trainable: Number of trainable variables of the model, `None` until the first step was seen.
+        origins: What made the first NaN or Inf of steps for which that was found out.
     """
 
     model: str = ""
@@ -79,6 +93,11 @@ class RunInfo:
     on_nonfinite: str = "record"
     allow_detached: tuple[str, ...] = ()
     num_trainable: int | None = None
+    origins: tuple[Origin, ...] = ()
+
+    def origin_of(self, step: int) -> Cause | None:
+        """What made the first NaN or Inf of a step, if that is known."""
+        return next((origin.cause for origin in self.origins if origin.step == step), None)
 
 
 @dataclasses.dataclass(frozen=True)

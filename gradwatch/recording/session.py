@@ -48,6 +48,7 @@ class Recorder:
         latches: After the first such update hold back all that follow.
         max_streak: Latch also when more than so many updates of one optimizer in a row were held back.
         applies: Make the updates; otherwise the optimizers are never called.
+        on_call: Given each call of an optimizer while it is traced: the step, the gradients and the variables.
         find_cuts: Asked where the path to some variables is cut, while the graph is as it was when they were applied:
             given the model, what was asked of the tape or why an eager step cannot be traced, and the variables, it
             returns causes for each.
@@ -66,6 +67,7 @@ class Recorder:
         latches: bool = False,
         max_streak: int = 10,
         applies: bool = True,
+        on_call: Callable[[Step, list[Any], list[Any]], None] | None = None,
         find_cuts: Callable[[Any, Any, list[Any]], list[tuple[Cause, ...]]] | None = None,
         on_all_detached: Callable[[str, list[Any]], Exception] | None = None,
     ) -> None:
@@ -77,6 +79,7 @@ class Recorder:
         self._clock = self._ledger.clock
         self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
         self._applies = applies
+        self._on_call = on_call
         self._find_cuts = find_cuts
         self._on_all_detached = on_all_detached
         self._local = threading.local()
@@ -243,6 +246,8 @@ class Recorder:
         if step.only_asks:
             return None
         self.num_calls_traced += 1
+        if self._on_call is not None:
+            self._on_call(step, grads, variables)
         call = None
         with own_failures("reading the gradients"):
             for earlier in step.calls if step.is_current else ():
@@ -255,8 +260,10 @@ class Recorder:
                 self._ledger.prepare(call)
         if call is None:
             return apply(grads, given)
-        if not (self._applies or call.attached) and self._on_all_detached is not None:
-            self._on_all_detached(name, variables)
+        if not self._applies:
+            call.applied = tf.constant(False)
+            if not call.attached and self._on_all_detached is not None:
+                self._on_all_detached(name, variables)
         update = (lambda grads: apply(grads, given)) if self._applies else (lambda grads: None)
         quiet = contextlib.nullcontext() if replicas.is_distributed() else probes.without_keras_warning()
         with quiet, self._explaining(call):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradwatch import schema, summary
+from gradwatch.causes import Cause
 from gradwatch.log import Log
 from gradwatch.records import Segment
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed, plural
@@ -93,14 +94,18 @@ class NonFiniteGradient(Rule):
         replica = hits[0].first("replica")
         where = f" on replica {replica}" if replica >= 0 else ""
         message = f"The gradient of {listed(paths)} holds NaN or Inf{where} at {_moment(hits[0])}{_times(log, hits)}."
+        cause = _origin(log, hits)
+        place = _sentence(cause) if cause else self._place(segment, mask[0], hits[0], infos[0].layer)
+        in_batch = hits[0].first("nonfinite_inputs") > 0
         return self.finding(
-            f"{message} {self._place(segment, mask[0], hits[0], infos[0].layer)} {self._damage(hits[0])}",
+            f"{message} {place} {self._damage(hits[0])}",
             variables=paths,
             layers=[variable.layer for variable in infos],
             steps=_span(hits),
             value=sum(counts) if counts else None,
             threshold=0,
-            remedy="Mend the batch first, see NonFiniteInput." if hits[0].first("nonfinite_inputs") > 0 else None,
+            remedy="Mend the batch first, see NonFiniteInput." if in_batch else _mend(cause),
+            cause=cause,
         )
 
     @staticmethod
@@ -151,11 +156,14 @@ class NonFiniteLoss(Rule):
         hits = _in_order(log, bad)
         if hits:
             word = "NaN" if np.isnan(hits[0].first("loss")) else "infinite"
+            cause = _origin(log, hits)
             yield self.finding(
-                f"The loss is {word} at {_moment(hits[0])}{_times(log, hits)}.",
+                f"The loss is {word} at {_moment(hits[0])}{_times(log, hits)}.{_sentence(cause, ' ')}",
                 steps=_span(hits),
                 value=sum(len(hit.rows) for hit in hits),
                 threshold=0,
+                remedy=_mend(cause),
+                cause=cause,
             )
 
 
@@ -181,12 +189,28 @@ class NonFiniteInput(Rule):
         hits = _in_order(log, [segment.steps["nonfinite_inputs"] > 0 for segment in log.segments])
         if hits:
             count = int(hits[0].first("nonfinite_inputs"))
+            cause = _origin(log, hits)
+            held = ", ".join(filter(None, [plural(count, "entry"), None if cause is None else cause.detail]))
             yield self.finding(
-                f"The batch holds NaN or Inf ({plural(count, 'entry')}) at {_moment(hits[0])}{_times(log, hits)}.",
+                f"The batch holds NaN or Inf ({held}) at {_moment(hits[0])}{_times(log, hits)}.",
                 steps=_span(hits),
                 value=count,
                 threshold=0,
+                cause=cause,
             )
+
+
+def _origin(log: Log, hits: list[_Hits]) -> Cause | None:
+    """What made the first NaN or Inf of the first hit, if that was found out."""
+    return log.info.origin_of(int(hits[0].steps[0]))
+
+
+def _sentence(cause: Cause | None, before: str = "") -> str:
+    return "" if cause is None else f"{before}{cause.explanation[0].upper()}{cause.explanation[1:]}."
+
+
+def _mend(cause: Cause | None) -> str | None:
+    return None if cause is None else cause.mend or None
 
 
 def _require_steps(log: Log) -> None:

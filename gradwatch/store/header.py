@@ -11,7 +11,7 @@ from typing import Any
 from gradwatch import schema
 from gradwatch.causes import Cause
 from gradwatch.errors import LogFormatError
-from gradwatch.records import RunInfo, VariableInfo
+from gradwatch.records import Origin, RunInfo, VariableInfo
 
 FORMAT = "gradwatch"
 
@@ -78,7 +78,12 @@ def to_json(variables: Sequence[VariableInfo], info: RunInfo) -> dict[str, Any]:
 def from_json(content: dict[str, Any]) -> tuple[tuple[VariableInfo, ...], RunInfo]:
     """The variables and the run that `to_json` was given; fields that are not known here are left out."""
     variables = tuple(VariableInfo(**_fields(VariableInfo, _with_cuts(variable))) for variable in content["variables"])
-    return variables, RunInfo(**_fields(RunInfo, content["info"]))
+    return variables, RunInfo(**_fields(RunInfo, _with_origins(content["info"])))
+
+
+def _with_origins(info: dict[str, Any]) -> dict[str, Any]:
+    found = [Origin(int(each["step"]), Cause(**_fields(Cause, each["cause"]))) for each in info.get("origins", [])]
+    return {**info, "origins": found}
 
 
 def _with_cuts(variable: dict[str, Any]) -> dict[str, Any]:

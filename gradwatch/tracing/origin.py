@@ -1,0 +1,250 @@
+"""Which operation made the first NaN or Inf of a step.
+
+The graph of the step is run once more, with a question after every operation: is there a NaN or an Inf in what it
+made? Walking back from what is known to be bad, through operations that were given something bad, leads to one that
+was given none: there it was made. Where that is inside of a function, a branch or a loop, the same is asked in there,
+turn by turn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from gradwatch.causes import Cause
+from gradwatch.tracing import tf_seam
+from gradwatch.tracing.graph import READS
+from gradwatch.tracing.source import layer_of, source_of
+
+Tensor = Any
+Operation = Any
+
+MOST_TURNS = 1000
+"""Turns of a loop that are run one by one."""
+
+_BACKWARD = "gradient_tape/"
+_NAN, _INF = 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """An operation that made a NaN or an Inf of numbers that were none.
+
+    Args:
+        operation: The operation.
+        inputs: What it was given, as arrays; those without numbers are left out.
+        output: What it made.
+        graph: The graph it is in.
+    """
+
+    operation: Operation
+    inputs: list[np.ndarray]
+    output: np.ndarray
+    graph: Any
+
+
+def find_origin(graph: Any, arguments: Sequence[Tensor], bad: Sequence[Tensor]) -> Found | None:
+    """The operation that made what is bad in some tensors.
+
+    Args:
+        graph: The function graph of the step.
+        arguments: A tensor for each of `graph.inputs`: the batch, and the handles of variables.
+        bad: Tensors of the graph that hold NaN or Inf, the earliest in the step first.
+
+    Returns:
+        What was found, or `None` if none of them is bad when the graph is run.
+    """
+    flags = _flags(graph, arguments)
+    for tensor in [entry for each in bad for entry in _entries(each)]:
+        if flags.get(id(tensor)):
+            return _look_closer(graph, arguments, _walk_back(tensor, flags))
+    return None
+
+
+def cause_of(found: Found, layers: Collection[str], batch_size: int | None = None) -> Cause:
+    """What was found in words.
+
+    Args:
+        found: What `find_origin` found.
+        layers: Names of layers and models.
+        batch_size: Number of rows of the batch.
+    """
+    operation = found.operation
+    if operation.type == "Placeholder":
+        return Cause("in the batch", detail=_bad_rows(found.output, batch_size))
+    if operation.type in READS:
+        return Cause("in the weights", operation.name, operation.type, layer_of(operation, layers))
+    backward = operation.name.startswith(_BACKWARD)
+    home = _forward_of(operation) if backward else operation
+    source, code = (None, None) if home is None else source_of(home)
+    scope = operation if home is None else home
+    return Cause(
+        "backward" if backward else "forward",
+        operation.name,
+        operation.type,
+        layer_of(scope, layers),
+        source,
+        code,
+        "; ".join(filter(None, [_given(found), _bad_rows(found.output, batch_size)])) or None,
+    )
+
+
+def _flags(graph: Any, arguments: Sequence[Tensor]) -> dict[int, int]:
+    """For each float tensor of a graph whether it holds a NaN, an Inf, or both, when it is run."""
+    tensors = [t for op in graph.get_operations() for t in op.outputs if t.dtype.is_floating]
+
+    def ask(values: list[Tensor]) -> Tensor:
+        bad = [[tf.reduce_any(tf.math.is_nan(v)), tf.reduce_any(tf.math.is_inf(v))] for v in values]
+        return tf.stack([tf.cast(nan, tf.int32) * _NAN + tf.cast(inf, tf.int32) * _INF for nan, inf in bad])
+
+    answers = _run(graph, arguments, tensors, ask).numpy() if tensors else []
+    return {id(tensor): int(answer) for tensor, answer in zip(tensors, answers, strict=True)}
+
+
+def _entries(tensor: Tensor) -> list[Tensor]:
+    """The tensor; or what was put into it, if it is a list of tensors, in which a loop keeps what it made."""
+    if tensor.dtype != tf.variant:
+        return [tensor]
+    found: list[Tensor] = []
+    waiting, seen = [tensor], {tensor.op.name}
+    while waiting:
+        for source in waiting.pop().op.inputs:
+            if source.dtype != tf.variant:
+                found.append(source)
+            elif source.op.name not in seen:
+                seen.add(source.op.name)
+                waiting.append(source)
+    return found
+
+
+def _run(graph: Any, arguments: Sequence[Tensor], tensors: Sequence[Tensor], ask: Any = None) -> Any:
+    """Runs a graph and returns tensors of it, or what is made of these."""
+    definition = graph.as_graph_def()
+
+    def again(*arguments: Tensor) -> Any:
+        found = tf.graph_util.import_graph_def(
+            definition,
+            input_map={inside.name: outside for inside, outside in zip(graph.inputs, arguments, strict=True)},
+            return_elements=[tensor.name for tensor in tensors],
+            name="again",
+        )
+        return found if ask is None else ask(found)
+
+    return tf.function(again, autograph=False)(*arguments)
+
+
+def _walk_back(tensor: Tensor, flags: dict[int, int]) -> Operation:
+    """The operation that was given nothing bad; or that made NaN of an Inf that stands in the program as a constant."""
+    maker, seen = tensor.op, {tensor.op.name}
+    nan_maker = None
+    while True:
+        inputs = [(flags.get(id(source), 0), source) for source in maker.inputs]
+        worst = max((flag for flag, _ in inputs), default=0, key=lambda flag: (flag & _NAN, flag))
+        if nan_maker is None and not worst & _NAN:
+            nan_maker = maker
+        sources = [s for flag, s in inputs if flag == worst and flag and s.op.name not in seen]
+        if not sources and maker.type.startswith("TensorList"):
+            sources = [s for _, s in inputs if s.dtype == tf.variant and s.op.name not in seen]
+        if not sources:
+            constant = maker.type == "Const" and nan_maker is not None
+            return nan_maker if constant else maker
+        maker = sources[0].op
+        seen.add(maker.name)
+
+
+def _look_closer(graph: Any, arguments: Sequence[Tensor], operation: Operation) -> Found:
+    """The operation, or the one inside of it where it calls functions."""
+    values = _run(graph, arguments, [*operation.inputs, *operation.outputs])
+    given, made = values[: len(operation.inputs)], values[len(operation.inputs) :]
+    functions = tf_seam.functions_called(operation)
+    inner = _inside(operation, functions, given) if functions else None
+    if inner is not None:
+        return inner
+    bad = [value for value in made if value.dtype.is_floating and not np.isfinite(value.numpy()).all()]
+    inputs = [value.numpy() for value in given if value.dtype.is_floating]
+    return Found(operation, inputs, bad[0].numpy() if bad else np.zeros(0), graph)
+
+
+def _inside(operation: Operation, functions: dict[str, Any], given: Sequence[Tensor]) -> Found | None:
+    if operation.type in ("While", "StatelessWhile"):
+        return _inside_loop(functions["cond"], functions["body"], given)
+    if operation.type in ("If", "StatelessIf"):
+        condition, *given = given
+        graph = functions["then_branch" if condition.numpy().any() else "else_branch"]
+    elif operation.type in ("Case", "StatelessCase"):
+        number, *given = given
+        graph = list(functions.values())[int(np.clip(number.numpy(), 0, len(functions) - 1))]
+    else:
+        graph = next(iter(functions.values()))
+    return find_origin(graph, given, list(graph.outputs))
+
+
+def _inside_loop(condition: Any, body: Any, state: Sequence[Tensor]) -> Found | None:
+    for _ in range(MOST_TURNS):
+        if not _run(condition, state, condition.outputs)[0].numpy():
+            return None
+        found = find_origin(body, state, list(body.outputs))
+        if found is not None:
+            return found
+        state = _run(body, state, body.outputs)
+    return None
+
+
+def _forward_of(operation: Operation) -> Operation | None:
+    """The forward operation that a backward one belongs to.
+
+    Its scope says in which part of the model; there it is the operation that reads or makes what the backward one
+    reads, before others one of the type in its own name (`SqrtGrad`).
+    """
+    scope = operation.name.removeprefix(_BACKWARD).rpartition("/")[0]
+    near = {operation.name: operation}
+    for each in list(near.values()):
+        near |= {source.op.name: source.op for source in each.inputs}
+    for each in list(near.values()):
+        if each.name.startswith(_BACKWARD):
+            near |= {source.op.name: source.op for source in each.inputs}
+    forward = {op.name: op for op in near.values() if not op.name.startswith(_BACKWARD)}
+    users = {user.name: user for op in forward.values() for tensor in op.outputs for user in tensor.consumers()}
+    candidates = [op for op in (*forward.values(), *users.values()) if _belongs(op, scope)]
+    kind = operation.type.removesuffix("Grad")
+    candidates.sort(key=lambda op: (op.type != kind, op.name != scope, source_of(op)[0] is None))
+    return candidates[0] if candidates else None
+
+
+def _belongs(operation: Operation, scope: str) -> bool:
+    own = operation.name.rpartition("/")[0]
+    return not operation.name.startswith(_BACKWARD) and scope in (own, operation.name)
+
+
+def _given(found: Found) -> str:
+    """What it was given: the range, and how many numbers are zero or negative."""
+    texts = [_described(values.astype(np.float64)) for values in found.inputs if values.size]
+    return "given " + " and ".join(texts[:2]) if texts else ""
+
+
+def _described(values: np.ndarray) -> str:
+    finite = values[np.isfinite(values)]
+    if values.size == 1:
+        return f"{values.ravel()[0]:.3g}"
+    if not finite.size:
+        return f"{values.size} numbers of which none is finite"
+    if finite.size == values.size and finite.min() == finite.max():
+        return f"{values.size} times {finite.min():.3g}"
+    counts = ((values == 0, "0"), (values < 0, "negative"), (~np.isfinite(values), "not finite"))
+    odd = [f"{mask.sum()} {word}" for mask, word in counts if mask.any()]
+    of_them = f", of them {' and '.join(odd)}" if odd else ""
+    return f"{values.size} numbers from {finite.min():.3g} to {finite.max():.3g}{of_them}"
+
+
+def _bad_rows(output: np.ndarray, batch_size: int | None) -> str:
+    """Rows of the batch with something bad, where the first dimension is that of the batch."""
+    if batch_size is None or output.ndim == 0 or len(output) != batch_size:
+        return ""
+    rows = np.flatnonzero(~np.isfinite(output.reshape(batch_size, -1)).all(axis=1))
+    shown = ", ".join(str(row) for row in rows[:5])
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return f"rows {shown}{more} of the batch of {batch_size}" if len(rows) else ""
