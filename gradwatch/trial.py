@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -59,10 +60,10 @@ class Trial:
         info = records.RunInfo(num_trainable=self._recorder.num_trainable)
         return Log(infos, records.join([records.renumber(segment, places) for segment in segments]), info)
 
-    def origin(self, *arguments: Any) -> Cause | None:
+    def origin(self, *arguments: Any, **options: Any) -> Cause | None:
         """What makes the first NaN or Inf of the step, or `None` if it makes none, or none that can be traced."""
         self._suspects.clear()
-        traced = self._traced(arguments)
+        traced = self._traced(arguments, options)
         here = [tensor for tensor in self._suspects if tensor.graph is traced.graph]
         batch = [tensor for tensor in tf.nest.flatten(arguments, expand_composites=True) if tf.is_tensor(tensor)]
         with restored(self._state(traced)):
@@ -72,12 +73,13 @@ class Trial:
         sizes = [tensor.shape[0] for tensor in batch if tensor.shape.rank]
         return origin.cause_of(found, cuts.names_of_layers(self._model), sizes[0] if sizes else None)
 
-    def _traced(self, arguments: Sequence[Any]) -> Any:
+    def _traced(self, arguments: Sequence[Any], options: dict[str, Any] | None = None) -> Any:
         """The traced step; with AutoGraph, which hides where an error comes from, only if it needs it."""
+        step = functools.partial(self._step, **options) if options else self._step
         try:
-            return tf.function(self._step, autograph=False).get_concrete_function(*arguments)
+            return tf.function(step, autograph=False).get_concrete_function(*arguments)
         except tf.errors.OperatorNotAllowedInGraphError:
-            return tf.function(self._step).get_concrete_function(*arguments)
+            return tf.function(step).get_concrete_function(*arguments)
 
     def _on_call(self, step: Step, grads: list[Any], variables: list[Any]) -> None:
         """Takes note of what may be bad, the loss before the gradients, those nearest to it first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -26,6 +27,7 @@ from gradwatch.reporting import Report, report
 from gradwatch.rules import DetachedVariable, Finding, Severity
 from gradwatch.sinks import ParquetSink
 from gradwatch.tracing import cuts
+from gradwatch.trial import Trial, restored, state_of
 from gradwatch.version import __version__
 
 JUDGED_STEPS = 512
@@ -57,6 +59,7 @@ class Watcher:
             guards=options.guards,
             latches=options.latches,
             max_streak=options.max_consecutive_skips,
+            keeps_bad_step=True,
             find_cuts=cuts.answer,
             on_all_detached=self._all_detached,
         )
@@ -72,6 +75,7 @@ class Watcher:
         self._unjudged_steps = 0
         self._is_urgent = False
         self._kinds: set[tuple] = set()
+        self._origins: tuple[records.Origin, ...] = ()
         self._alarms = 0
         self._closed = False
 
@@ -182,6 +186,9 @@ class Watcher:
             self._unjudged_steps += segment.num_steps
             self._is_urgent |= segment.key not in self._kinds or not segment.is_finite
             self._kinds.add(segment.key)
+        if not all(segment.is_finite for segment in segments):
+            with own_failures("looking for the origin of a NaN"):
+                self._find_origin()
         if self._closed or (not segments and self.recorder.num_trainable is None):
             return  # nothing is known yet: an earlier run on disk stays
         infos, places = self.recorder.table.ordered()
@@ -197,6 +204,20 @@ class Watcher:
                     f"{type(error).__name__}: {error}"
                 )
 
+    def _find_origin(self) -> None:
+        """Runs the first bad step once more, from where it began, and keeps what made its first NaN or Inf."""
+        bad = self.recorder.bad_step()
+        if bad is None:
+            return
+        trial = Trial(bad.function, model=bad.model, optimizers=lambda: bad.optimizers)
+        args, kwargs = bad.arguments
+        with restored([*bad.variables, *state_of(bad.model, bad.optimizers)]):
+            for variable, value in zip(bad.variables, bad.values, strict=True):
+                variable.assign(value)
+            cause = trial.origin(*args, **kwargs)
+        if cause is not None:
+            self._origins = (*self._origins, records.Origin(bad.step, cause))
+
     def _info(self) -> records.RunInfo:
         versions = {
             "gradwatch": __version__,
@@ -204,7 +225,8 @@ class Watcher:
             "tensorflow": tf.__version__,
             "python": platform.python_version(),
         }
-        return describe_run(self.options, self._model_name, versions, self.recorder.num_trainable)
+        info = describe_run(self.options, self._model_name, versions, self.recorder.num_trainable)
+        return dataclasses.replace(info, origins=self._origins)
 
     def _tell(self, diagnosis: Diagnosis, *, final: bool) -> None:
         stopping = [finding for finding in diagnosis.findings if self.options.stops(finding)]

@@ -20,7 +20,7 @@ EPOCH, BATCH, STEP, TICK, LATCHED, ALARMS, HELD = CLOCK = range(7)
 CALLS, ROWS = range(2)
 
 
-def _outside(make: Callable[[], Any]) -> Any:
+def outside(make: Callable[[], Any]) -> Any:
     """Makes a variable as if nothing was being traced and no strategy was in force: both belong to a thread."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as elsewhere:
         return elsewhere.submit(make).result()
@@ -35,7 +35,7 @@ class Counters:
 
     def __init__(self, num_counters: int) -> None:
         self._size = num_counters
-        self.variable = _outside(
+        self.variable = outside(
             lambda: tf.Variable(tf.zeros([num_counters], tf.int64), trainable=False, name="gradwatch_counters")
         )
 
@@ -73,7 +73,7 @@ class RowBuffer:
         self.width = width
         self.capacity = capacity
         self.counters = Counters(2)
-        self.rows = _outside(
+        self.rows = outside(
             lambda: tf.Variable(tf.zeros([capacity, width], tf.float64), trainable=False, name="gradwatch_rows")
         )
         self._drained = 0

@@ -24,6 +24,7 @@ from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard
 from gradwatch.recording.ledger import Ledger
 from gradwatch.recording.probe import Call
+from gradwatch.recording.stash import BadStep, Stash
 from gradwatch.recording.step import Step, current_graph, loss_in, tensors_in
 from gradwatch.recording.tapes import Tapes, listen
 from gradwatch.recording.variables import VariableTable
@@ -48,6 +49,7 @@ class Recorder:
         latches: After the first such update hold back all that follow.
         max_streak: Latch also when more than so many updates of one optimizer in a row were held back.
         applies: Make the updates; otherwise the optimizers are never called.
+        keeps_bad_step: Keep what the first bad step was given, for `bad_step`.
         on_call: Given each call of an optimizer while it is traced: the step, the gradients and the variables.
         find_cuts: Asked where the path to some variables is cut, while the graph is as it was when they were applied:
             given the model, what was asked of the tape or why an eager step cannot be traced, and the variables, it
@@ -67,6 +69,7 @@ class Recorder:
         latches: bool = False,
         max_streak: int = 10,
         applies: bool = True,
+        keeps_bad_step: bool = False,
         on_call: Callable[[Step, list[Any], list[Any]], None] | None = None,
         find_cuts: Callable[[Any, Any, list[Any]], list[tuple[Cause, ...]]] | None = None,
         on_all_detached: Callable[[str, list[Any]], Exception] | None = None,
@@ -82,6 +85,7 @@ class Recorder:
         self._on_call = on_call
         self._find_cuts = find_cuts
         self._on_all_detached = on_all_detached
+        self._stash = Stash(self._clock) if keeps_bad_step else None
         self._local = threading.local()
         self._outer: Step | None = None
         self._lock = threading.Lock()
@@ -112,6 +116,10 @@ class Recorder:
         """Number of bad calls since `start`, and whether updates are latched off; reads a few numbers."""
         counters = self._clock.variable.numpy()
         return int(counters[ALARMS]), bool(counters[LATCHED])
+
+    def bad_step(self) -> BadStep | None:
+        """What the first bad step was given, once; to be asked when a bad step was drained."""
+        return None if self._stash is None else self._stash.take()
 
     def drain(self) -> list[Segment]:
         """Copies what was recorded since the last time to the host, in one copy."""
@@ -181,9 +189,11 @@ class Recorder:
         batch: list[Tensor] = []
         with own_failures("reading the batch"):
             batch = tensors_in(arguments)
-        step = Step(model, current_graph(), batch, compiled, function, arguments)
+        step = Step(model, current_graph(), batch, compiled, function, arguments, optimizers)
         with own_failures("keeping the weights"):
             step.untrained = self._guard.remember(model)
+            if self._stash is not None and not compiled and not replicas.is_distributed():
+                self._stash.remember(step)
         return step
 
     def _put_probes_on(self, model: Any, optimizers: dict[str, Any]) -> None:
@@ -258,6 +268,7 @@ class Recorder:
                 replicas.gather(call, step.batch if step is not self._outer or replicas.is_lead() else [])
             if replicas.is_lead():
                 self._ledger.prepare(call)
+            self._keep_if_bad(step, call)
         if call is None:
             return apply(grads, given)
         if not self._applies:
@@ -279,6 +290,12 @@ class Recorder:
         elif replicas.is_lead():
             step.calls.append(call)
         return None
+
+    def _keep_if_bad(self, step: Step, call: Call) -> None:
+        """Not where nothing may branch on a gradient, nor where a bad gradient is how a loss scale is found."""
+        special = call.compiled or call.nested or call.adapts_scale or replicas.is_distributed()
+        if self._stash is not None and call.attached and not special:
+            self._stash.keep(step, call)
 
     def _look_for_cuts(self, step: Step, missing: list) -> None:
         find = self._find_cuts

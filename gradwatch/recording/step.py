@@ -27,6 +27,7 @@ class Step:
         compiled: Whether XLA compiles it.
         function: The step as the user wrote it.
         arguments: What it was called with: positional arguments and keyword arguments.
+        optimizers: The optimizers by name.
         only_asks: Whether it is traced only to ask where a gradient is cut; then no update is made.
         untrained: Weights that are not trained, from before the step; `None` where no update may be held back.
         has_replicas: Whether it runs on several replicas.
@@ -34,6 +35,7 @@ class Step:
         calls: Calls of optimizers so far that are still to be recorded.
         loss: The loss as last seen, or `None`.
         tapes: What its tapes have done so far.
+        state_before: Variables that the step may change without an optimizer, with their values from before it.
     """
 
     model: Any
@@ -42,6 +44,7 @@ class Step:
     compiled: bool
     function: Callable[..., Any] | None = None
     arguments: tuple[tuple, dict[str, Any]] = ((), {})
+    optimizers: dict[str, Any] = dataclasses.field(default_factory=dict)
     only_asks: bool = False
     untrained: Untrained | None = None
     has_replicas: bool = False
@@ -49,6 +52,7 @@ class Step:
     calls: list[Call] = dataclasses.field(default_factory=list)
     loss: Tensor | None = None
     tapes: Tapes = dataclasses.field(default_factory=Tapes)
+    state_before: list[tuple[Any, Tensor]] = dataclasses.field(default_factory=list)
 
     @property
     def is_current(self) -> bool:

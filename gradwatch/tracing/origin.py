@@ -247,4 +247,5 @@ def _bad_rows(output: np.ndarray, batch_size: int | None) -> str:
     rows = np.flatnonzero(~np.isfinite(output.reshape(batch_size, -1)).all(axis=1))
     shown = ", ".join(str(row) for row in rows[:5])
     more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    return f"rows {shown}{more} of the batch of {batch_size}" if len(rows) else ""
+    word = "row" if len(rows) == 1 else "rows"
+    return f"{word} {shown}{more} of the batch of {batch_size}" if len(rows) else ""
