@@ -138,6 +138,11 @@ class Cause:
         return words.format(op=name) + (f" ({self.detail})" if self.detail else "")
 
     @property
+    def sentence(self) -> str:
+        """The same as a sentence of its own."""
+        return f"{self.explanation[0].upper()}{self.explanation[1:]}."
+
+    @property
     def mend(self) -> str:
         """What to do about it."""
         if self.kind == "not differentiable" and self.op_type in MENDS:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from gradwatch.causes import Cause
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.log import Log
 from gradwatch.reporting.table import Row, rows
@@ -23,6 +24,7 @@ class Content:
         level: "error", "warning", "healthy" or "unknown", the worst of what was found.
         verdict: The diagnosis in a line.
         findings: What was found, most severe first.
+        causes: Where in the program the findings come from, each with the codes of the findings.
         skipped: The rules that could not judge.
         facts: Names and values of what is known of the run.
         rows: The variables, worst first, at most `MAX_ROWS`.
@@ -33,6 +35,7 @@ class Content:
     level: str
     verdict: str
     findings: tuple[Finding, ...]
+    causes: tuple[tuple[Cause, tuple[str, ...]], ...]
     skipped: tuple[Skipped, ...]
     facts: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
@@ -46,11 +49,24 @@ def gather(log: Log, diagnosis: Diagnosis) -> Content:
         level=_level(diagnosis),
         verdict=str(diagnosis).partition("\n\n")[0],
         findings=diagnosis.findings,
+        causes=_causes(log, diagnosis),
         skipped=diagnosis.skipped,
         facts=tuple((name, value) for name, value in _facts(log).items() if value),
         rows=rows(log, diagnosis.findings, limit=MAX_ROWS),
         num_variables=len(log.variable_infos),
     )
+
+
+def _causes(log: Log, diagnosis: Diagnosis) -> tuple[tuple[Cause, tuple[str, ...]], ...]:
+    """Each cause once: that of every finding, and every cut behind the variables that one names."""
+    found: dict[Cause, dict[str, None]] = {}
+    cuts = {info.path: info.cuts for info in log.variable_infos}
+    for finding in diagnosis.findings:
+        if finding.cause is not None:
+            behind = [cut for path in finding.variables for cut in cuts.get(path, ()) if finding.cause in cuts[path]]
+            for cause in (finding.cause, *behind):
+                found.setdefault(cause, {})[finding.code] = None
+    return tuple((cause, tuple(codes)) for cause, codes in found.items())
 
 
 def steps_text(finding: Finding) -> str:

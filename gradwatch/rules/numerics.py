@@ -95,7 +95,7 @@ class NonFiniteGradient(Rule):
         where = f" on replica {replica}" if replica >= 0 else ""
         message = f"The gradient of {listed(paths)} holds NaN or Inf{where} at {_moment(hits[0])}{_times(log, hits)}."
         cause = _origin(log, hits)
-        place = _sentence(cause) if cause else self._place(segment, mask[0], hits[0], infos[0].layer)
+        place = cause.sentence if cause else self._place(segment, mask[0], hits[0], infos[0].layer)
         in_batch = hits[0].first("nonfinite_inputs") > 0
         return self.finding(
             f"{message} {place} {self._damage(hits[0])}",
@@ -158,7 +158,7 @@ class NonFiniteLoss(Rule):
             word = "NaN" if np.isnan(hits[0].first("loss")) else "infinite"
             cause = _origin(log, hits)
             yield self.finding(
-                f"The loss is {word} at {_moment(hits[0])}{_times(log, hits)}.{_sentence(cause, ' ')}",
+                f"The loss is {word} at {_moment(hits[0])}{_times(log, hits)}.{f' {cause.sentence}' if cause else ''}",
                 steps=_span(hits),
                 value=sum(len(hit.rows) for hit in hits),
                 threshold=0,
@@ -203,10 +203,6 @@ class NonFiniteInput(Rule):
 def _origin(log: Log, hits: list[_Hits]) -> Cause | None:
     """What made the first NaN or Inf of the first hit, if that was found out."""
     return log.info.origin_of(int(hits[0].steps[0]))
-
-
-def _sentence(cause: Cause | None, before: str = "") -> str:
-    return "" if cause is None else f"{before}{cause.explanation[0].upper()}{cause.explanation[1:]}."
 
 
 def _mend(cause: Cause | None) -> str | None:

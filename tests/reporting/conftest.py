@@ -56,7 +56,12 @@ def diagnosis():
                 value=4.0,
                 threshold=0.0,
                 cause=Cause(
-                    "origin", op_type="Log", layer="head", source="train.py:83", code="y = tf.math.log(x) # <i>"
+                    "forward",
+                    op_type="Log",
+                    layer="head",
+                    source="train.py:83",
+                    code="y = tf.math.log(x) # <i>",
+                    detail="given 8 times 0",
                 ),
             ),
             Finding(
