@@ -59,7 +59,7 @@ class Watcher:
             guards=options.guards,
             latches=options.latches,
             max_streak=options.max_consecutive_skips,
-            keeps_bad_step=True,
+            keeps_bad_step=options.guards,
             find_cuts=cuts.answer,
             on_all_detached=self._all_detached,
         )
@@ -96,8 +96,13 @@ class Watcher:
         log = self.log
         return report(log, diagnose(log, self.options.rules))
 
-    def start(self, model: Any, steps_at_once: int = 1) -> None:
-        """Begins a run of `fit`, or the only run of a loop."""
+    def start(self, model: Any, steps_at_once: int | None = None) -> None:
+        """Begins a run of `fit`, or the only run of a loop.
+
+        Args:
+            model: The model, or `None`.
+            steps_at_once: Steps between two calls of `look`; `None` if that is not known.
+        """
         if self._model is not None and self._model() not in (None, model):
             warn(
                 f"This watch has watched the model {self._model_name!r} before; the records of {model.name!r} go into "
@@ -107,7 +112,7 @@ class Watcher:
         self._model_name = getattr(model, "name", "") or ""
         with own_failures("reading the records"):
             self._drain()
-        self.recorder.start(steps_at_once)
+        self.recorder.start(steps_at_once or 1, looks_at_each=self.options.guards and steps_at_once is not None)
         self._alarms = 0
         self._steps_since_drain = None
 

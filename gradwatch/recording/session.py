@@ -81,6 +81,7 @@ class Recorder:
         self._ledger = Ledger(statistics, every_steps, detailed_every, counts_alarms, self.table)
         self._clock = self._ledger.clock
         self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
+        self._latches = latches
         self._applies = applies
         self._on_call = on_call
         self._find_cuts = find_cuts
@@ -98,12 +99,15 @@ class Recorder:
         """The step of this thread, for the replicas of a strategy run side by side, or else the one they run in."""
         return getattr(self._local, "step", None) or self._outer
 
-    def start(self, steps_at_once: int = 1) -> None:
+    def start(self, steps_at_once: int = 1, *, looks_at_each: bool = False) -> None:
         """Begins a run, or another one after everything is drained; what was latched is let go.
 
         Args:
             steps_at_once: Most steps that run between two looks of the host, apart from those between drains.
+            looks_at_each: Whether the host looks after each group of that many steps, and asks for a bad one.
         """
+        if self._stash is not None:
+            self._stash.copies_weights = not (self._latches or (looks_at_each and steps_at_once == 1))
         self._ledger.reserve(steps_at_once)
         self._clock.put({ALARMS: 0})
         self._guard.start()

@@ -1,7 +1,9 @@
 """Keeps what the first bad step was given: the batch, and the weights and random state from before it.
 
 The copies are made in a branch that only a bad step takes, so a good one pays for a condition and no copy. The branch
-has to stand before the update, which therefore waits until all gradients are known.
+has to stand before the update, which therefore waits until all gradients are known: it is worth its price only where
+the update waits for them anyway, because a bad one is held back. Weights are copied only if they may have changed again
+by the time the host looks.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class BadStep:
         model: The model it trains, or `None`.
         optimizers: Its optimizers by name.
         arguments: What it was given: positional and keyword arguments.
-        variables: Variables of the model, and those the optimizer was given.
+        variables: Variables that the step changed, or that may have changed since.
         values: Their values from before the step.
     """
 
@@ -80,6 +82,7 @@ class Stash:
     """
 
     def __init__(self, clock: Counters) -> None:
+        self.copies_weights = True
         self._clock = clock
         self._filled = Counters(1)
         self._places: list[_Place] = []
@@ -93,8 +96,9 @@ class Stash:
     def keep(self, step: Step, call: Call) -> None:
         """To be called before the update of a call: keeps what its step was given, if it is the first bad one."""
         trained = [] if step.model is None else step.model.trainable_variables
+        trained = [*trained, *call.variables] if self.copies_weights else []
         state = {id(variable): variable for variable, _ in step.state_before}
-        own = {id(v): v for v in map(raw, (*trained, *call.variables)) if id(v) not in state}
+        own = {id(v): v for v in map(raw, trained) if id(v) not in state}
         variables = [*state.values(), *own.values()]
         num_before = len(step.calls)
 
@@ -104,9 +108,7 @@ class Stash:
         if tf.executing_eagerly():
             if self._eager is None and not bool(call.finite):
                 number = int(self._clock[STEP]) + num_before
-                self._eager = BadStep(
-                    number, step.function, step.model, step.optimizers, step.arguments, variables, values()
-                )
+                self._eager = _bad_step(step, number, step.arguments, variables, values())
             return
         tensors, structure = _parts_of(step.arguments)
         place = _Place(

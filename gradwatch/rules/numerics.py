@@ -59,7 +59,7 @@ class NonFiniteGradient(Rule):
         "Look in the first layer named, and in the loss, for a logarithm, square root, division, power or exponential "
         "of a number that can be zero, negative or very large: clip its argument or add a small constant inside of it. "
         'If the gradients grew over the steps before, lower the learning rate or set `clipnorm`. on_nonfinite="skip" '
-        "keeps such an update away from the weights."
+        "keeps such an update away from the weights, and names the operation and the line; so does `fail_fast=True`."
     )
     precedence: ClassVar[int] = -1
 

@@ -77,15 +77,14 @@ class _Search:
     def answers(self) -> list[tuple[Cause, ...]]:
         variables = self._question.variables
         handles = [self._flow.handles(variable) for variable in variables]
-        everything = {node for _, node in self._resources()}
-        if not everything & self._used:
+        if not any(self._is_variable(node) for node in self._used):
             cause = self._constant_loss()
             return [(cause,)] * len(variables)
         return [self._answer(nodes) for nodes in handles]
 
-    def _resources(self) -> list[tuple[Tensor, Node]]:
-        nodes = self._flow.tensors.items()
-        return [(t, node) for node, t in nodes if t.dtype == tf.resource and t.op.type == "Placeholder"]
+    def _is_variable(self, node: Node) -> bool:
+        tensor = self._flow.tensors[node]
+        return tensor.dtype == tf.resource and tensor.op.type == "Placeholder"
 
     def _answer(self, handles: list[Node]) -> tuple[Cause, ...]:
         reached = self._flow.after(handles)

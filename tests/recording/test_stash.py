@@ -34,9 +34,11 @@ def batch(scale=1.0):
 
 
 @pytest.mark.parametrize("wrap", [tf.function, lambda step: step], ids=["graph", "eager"])
-@pytest.mark.parametrize("guards", [False, True])
-def test_what_the_first_bad_step_was_given(wrap, guards):
-    recorder, step, model = program(guards=guards)
+@pytest.mark.parametrize(
+    "options", [{}, {"guards": True}, {"guards": True, "latches": True}], ids=["record", "skip", "latch"]
+)
+def test_what_the_first_bad_step_was_given(wrap, options):
+    recorder, step, model = program(**options)
     step = wrap(step)
     for scale in (1.0, 2.0):
         step(batch()[0], scale=tf.constant(scale))
@@ -48,10 +50,15 @@ def test_what_the_first_bad_step_was_given(wrap, guards):
     assert bad.step == 2
     assert bad.model is model
     assert set(bad.optimizers) == {"sgd"}
-    (x,), options = bad.arguments
+    (x,), named = bad.arguments
     np.testing.assert_array_equal(x["x"], batch()[0]["x"])
-    assert np.isnan(options["scale"])
-    assert {id(variable) for variable in bad.variables} == set(before)
+    assert np.isnan(named["scale"])
+    if "latches" in options:  # then the weights are still those from before
+        assert {id(variable) for variable in bad.variables} == {id(v.value) for v in model.non_trainable_variables}
+        for variable in model.trainable_variables:
+            np.testing.assert_array_equal(variable.numpy(), before[id(variable.value)])
+    else:
+        assert {id(variable) for variable in bad.variables} == set(before)
     assert len(before) == 7, "weights, moving statistics and the state of the dropout"
     for variable, value in zip(bad.variables, bad.values, strict=True):
         np.testing.assert_array_equal(value, before[id(variable)])
