@@ -91,7 +91,8 @@ def test_the_warning_says_it(recwarn):
 
 
 @pytest.mark.filterwarnings("ignore::gradwatch.GradientWarning")
-def test_it_is_looked_for_once(monkeypatch):
+@pytest.mark.parametrize("mode", [{}, {"run_eagerly": True}], ids=["graph", "eager"])
+def test_it_is_looked_for_once(mode, monkeypatch):
     count = []
     origin = gradwatch.trial.Trial.origin
 
@@ -100,7 +101,7 @@ def test_it_is_looked_for_once(monkeypatch):
         return origin(self, *args, **kwargs)
 
     monkeypatch.setattr(gradwatch.trial.Trial, "origin", counted)
-    model, x, y = model_and_data()
+    model, x, y = model_and_data(**mode)
     model.fit(x, y, batch_size=16, epochs=3, shuffle=False, verbose=0, callbacks=[GradientWatch(on_nonfinite="skip")])
     assert len(count) == 1
 

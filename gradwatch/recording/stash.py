@@ -87,6 +87,7 @@ class Stash:
         self._filled = Counters(1)
         self._places: list[_Place] = []
         self._eager: BadStep | None = None
+        self._is_taken = False
 
     def remember(self, step: Step) -> None:
         """Notes, before a step, the state that it changes without an optimizer: moving statistics, random state."""
@@ -106,7 +107,7 @@ class Stash:
             return [*(value for _, value in step.state_before), *(tf.identity(variable) for variable in own.values())]
 
         if tf.executing_eagerly():
-            if self._eager is None and not bool(call.finite):
+            if not self._is_taken and self._eager is None and not bool(call.finite):
                 number = int(self._clock[STEP]) + num_before
                 self._eager = _bad_step(step, number, step.arguments, variables, values())
             return
@@ -129,11 +130,13 @@ class Stash:
 
     def take(self) -> BadStep | None:
         """The first bad step, once; what comes after it is not kept."""
-        if self._eager is not None:
-            eager, self._eager = self._eager, None
-            return eager
-        found = next((bad for bad in (place.take() for place in self._places) if bad is not None), None)
+        if self._is_taken:
+            return None
+        kept = (place.take() for place in self._places)
+        found = self._eager or next((bad for bad in kept if bad is not None), None)
         if found is not None:
+            self._is_taken = True
+            self._eager = None
             self._places.clear()
         return found
 

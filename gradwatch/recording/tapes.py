@@ -44,28 +44,31 @@ class Tapes:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
-        self._spans: dict[int, Spans] = {}
-        self._open: dict[int, int] = {}
+        self._spans: dict[int, list[tuple[Any, int, int]]] = {}  # with the graph
+        self._open: dict[int, tuple[Any, int]] = {}
         self._kept: list[Any] = []  # so that no identity is used twice
 
     def opened(self, tape: Any) -> None:
         """The tape begins to record."""
         self._kept.append(tape)
-        self._open[id(tape)] = _num_operations()
+        self._open[id(tape)] = _here()
 
     def closed(self, tape: Any) -> None:
         """The tape records no more."""
         if id(tape) in self._open:
-            self._spans.setdefault(id(tape), []).append((self._open.pop(id(tape)), _num_operations()))
+            self._spans.setdefault(id(tape), []).append((*self._open.pop(id(tape)), _here()[1]))
 
     def was_asked(self, tape: Any, target: Any, sources: Any) -> None:
         """A gradient is asked of the tape."""
+        graph, end = _here()
         spans = [*self._spans.get(id(tape), [])]
         if id(tape) in self._open:
-            spans.append((self._open[id(tape)], _num_operations()))
+            spans.append((*self._open[id(tape)], end))
+        is_known = bool(spans) and all(place is graph for place, _, _ in spans)
         targets = [tensor for tensor in tf.nest.flatten(target) if tf.is_tensor(tensor)]
         flat = tf.nest.flatten(sources)
-        self.asked.append(Asked(tf.compat.v1.get_default_graph(), targets, flat, spans or None))
+        parts = [(first, last) for _, first, last in spans] if is_known else None
+        self.asked.append(Asked(graph, targets, flat, parts))
 
     def about(self, variables: list[Any], graph: Any) -> Asked | None:
         """The last question in a graph about some of the variables, or else the last one in that graph."""
@@ -128,5 +131,7 @@ def _tell(current: Callable[[], Tapes | None], what: Callable[[Tapes], None]) ->
             what(tapes)
 
 
-def _num_operations() -> int:
-    return len(tf.compat.v1.get_default_graph().get_operations())
+def _here() -> tuple[Any, int]:
+    """The graph that is being traced into, and how many operations it has so far."""
+    graph = tf.compat.v1.get_default_graph()
+    return graph, len(graph.get_operations())

@@ -37,6 +37,18 @@ def test_a_question_and_what_was_recorded():
     assert names.index("AddV2") not in [*range(*first), *range(*second)]
 
 
+def test_what_was_recorded_is_not_known_across_graphs():
+    def step():
+        with tf.GradientTape() as tape:
+            loss = variable**2
+        return tf.cond(loss > 0, lambda: tape.gradient(loss, variable), lambda: loss)
+
+    tapes, graph = traced(step)
+    (asked,) = tapes.asked
+    assert asked.graph is not graph
+    assert asked.spans is None
+
+
 def test_about_finds_the_last_question_that_fits():
     def step():
         with tf.GradientTape(persistent=True) as tape:
