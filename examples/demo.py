@@ -79,8 +79,9 @@ RUNS = (
     Run(
         "log_lambda_without_eps",
         "The same without eps",
-        "The logarithm of zero is minus infinity. How far does the training get?",
-        lambda run_dir: log_lambda.train(run_dir, eps=0.0, epochs=1),
+        "The logarithm of zero is minus infinity. With fail_fast the training ends at the first NaN, before it reaches "
+        "the weights, and the watch names the line.",
+        lambda run_dir: log_lambda.train(run_dir, eps=0.0, epochs=1, fail_fast=True),
         "log_lambda_without_eps/report.html",
     ),
     Run(

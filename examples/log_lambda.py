@@ -14,6 +14,7 @@ Start it with `python examples/log_lambda.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,7 @@ def train(
     positive: Callable[[Any], Any] = keras.ops.relu,
     eps: float = EPS,
     epochs: int = 4,
+    fail_fast: bool = False,
 ) -> gradwatch.GradientWatch:
     """Trains the model, watched.
 
@@ -65,6 +67,7 @@ def train(
         positive: See `build_model`.
         eps: See `build_model`.
         epochs: How often to go through the data.
+        fail_fast: Whether to end the training at the first NaN, with the weights from before it.
 
     Returns:
         The watch.
@@ -73,8 +76,9 @@ def train(
     images, _ = digits.load()
     upper, lower = images[:, :32], images[:, 32:]
     targets = np.log(lower.reshape(-1, 4, 8).mean(axis=2) + 0.01)  # [1797, 4]
-    watch = gradwatch.GradientWatch(run_dir)
-    build_model(positive, eps=eps).fit(upper, targets, epochs=epochs, verbose=0, callbacks=[watch])
+    watch = gradwatch.GradientWatch(run_dir, fail_fast=fail_fast)
+    with contextlib.suppress(gradwatch.NonFiniteGradientError):  # the watch has it in its diagnosis as well
+        build_model(positive, eps=eps).fit(upper, targets, epochs=epochs, verbose=0, callbacks=[watch])
     return watch
 
 

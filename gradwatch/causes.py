@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-_FROM_NUMPY = "Do the computation with `keras.ops` or TensorFlow operations on tensors, inside the model or the loss."
+_FROM_NUMPY = (
+    "Do the computation with `keras.ops` or TensorFlow operations on tensors, inside the loss or the model, for "
+    "example in a layer of its own."
+)
 
 KINDS: dict[str, tuple[str, str]] = {
     "not differentiable": (
@@ -133,7 +136,8 @@ class Cause:
         '`StopGradient` (train.py:83) stops the gradient on purpose'
         """
         place = ", ".join(filter(None, [f"layer {self.layer}" if self.layer else "", self.source]))
-        name = f"`{self.op_type}`" + (f" ({place})" if place else "") if self.op_type else f"what is done at {place}"
+        what = self.op_type or self.code or "an operation"
+        name = f"`{what}` ({place})" if place else f"`{what}`"
         words, _ = KINDS.get(self.kind, (self.kind, ""))
         return words.format(op=name) + (f" ({self.detail})" if self.detail else "")
 

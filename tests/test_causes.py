@@ -17,8 +17,9 @@ def test_better_words_for_some_operations():
 
 
 def test_a_line_without_an_operation():
-    cause = Cause("left TensorFlow", source="train.py:83")
-    assert cause.explanation.startswith("what is done at train.py:83 leaves TensorFlow")
+    cause = Cause("left TensorFlow", source="train.py:83", code="y = x.numpy()")
+    assert cause.explanation.startswith("`y = x.numpy()` (train.py:83) leaves TensorFlow")
+    assert cause.sentence == f"{cause.explanation}."
 
 
 def test_an_unknown_kind_is_its_own_explanation():

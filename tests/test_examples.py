@@ -32,6 +32,13 @@ def rules_of(diagnosis):
     return [finding.rule for finding in diagnosis.findings]
 
 
+def line_with(name, text):
+    """Number and text of the one line of code of an example that has some text and assigns something."""
+    lines = enumerate((EXAMPLES / f"{name}.py").read_text().splitlines(), start=1)
+    ((number, line),) = [(number, line) for number, line in lines if text in line and " = " in line]
+    return number, line.strip()
+
+
 def assert_same_weights(model, before):
     for now, then in zip(weights_of(model), before, strict=True):
         np.testing.assert_array_equal(now, then)
@@ -127,6 +134,13 @@ class TestLogLambda:
         assert finding.layers[0] == "log_brightness/brightness"  # right before the Lambda, which has no variables
         assert "NonFiniteLoss" in rules_of(watch.diagnosis)
 
+    def test_without_eps_fail_fast_names_the_line(self):
+        watch = example("log_lambda").train(eps=0.0, epochs=1, fail_fast=True)
+        finding = next(f for f in watch.diagnosis.findings if f.rule == "NonFiniteGradient")
+        assert finding.cause.op_type == "Log"
+        assert "ops.log(" in finding.cause.code
+        assert finding.cause.source.startswith("examples/log_lambda.py:")
+
 
 class TestNumpyPredictions:
     def test_fit_stops_with_words_a_beginner_understands(self):
@@ -140,7 +154,8 @@ class TestNumpyPredictions:
         assert "No gradient reaches any of the 4 variables" in message
         assert "hidden (kernel, bias) and digit (kernel, bias)" in message
         assert "nothing is trained" in message
-        assert "`model.predict`" in message
+        line, code = line_with("numpy_predictions", ".numpy()")
+        assert f"`{code}` (examples/numpy_predictions.py:{line}) leaves TensorFlow" in message
         assert "layer of its own" in message
         # What Keras said; its own filter of tracebacks makes the cause of any error in `fit` a mere context.
         assert "No gradients provided for any variable" in str(raised.value.__context__)
@@ -159,8 +174,10 @@ class TestNumpyPredictions:
         example_module = example("numpy_predictions")
         model = example_module.build_model(mended=True)
         before = weights_of(model)
-        with pytest.raises(gradwatch.DetachedVariableError, match=r"any of the 4 variables.*model\.predict") as raised:
+        with pytest.raises(gradwatch.DetachedVariableError, match="any of the 4 variables") as raised:
             example_module.train_with_predict(model=model)
+        line, code = line_with("numpy_predictions", "trained.predict(images")
+        assert f"`{code}` (examples/numpy_predictions.py:{line}) leaves TensorFlow" in str(raised.value)
         assert "No gradients provided for any variable" in str(raised.value.__cause__)
         assert_same_weights(model, before)
 

@@ -57,7 +57,7 @@ def check(finding):
     assert finding.first_step == 6
     assert finding.cause.op_type == "Log"
     assert finding.cause.source.endswith(f"test_watcher.py:{line}")
-    assert "of them 1 0; row 4 of the batch of 16" in finding.cause.detail
+    assert "1 of them 0; row 4 of the batch of 16" in finding.cause.detail
 
 
 @pytest.mark.filterwarnings("ignore::gradwatch.GradientWarning")

@@ -235,9 +235,8 @@ def _described(values: np.ndarray) -> str:
     if finite.size == values.size and finite.min() == finite.max():
         return f"{values.size} times {finite.min():.3g}"
     counts = ((values == 0, "0"), (values < 0, "negative"), (~np.isfinite(values), "not finite"))
-    odd = [f"{mask.sum()} {word}" for mask, word in counts if mask.any()]
-    of_them = f", of them {' and '.join(odd)}" if odd else ""
-    return f"{values.size} numbers from {finite.min():.3g} to {finite.max():.3g}{of_them}"
+    odd = [f"{mask.sum()} of them {word}" for mask, word in counts if mask.any()]
+    return ", ".join([f"{values.size} numbers from {finite.min():.3g} to {finite.max():.3g}", *odd])
 
 
 def _bad_rows(output: np.ndarray, batch_size: int | None) -> str:

@@ -53,7 +53,7 @@ def test_rows_of_the_batch_and_words():
     model.compile("sgd", "mse")
     found = check_gradients(model, x, np.zeros((8, 4), "float32")).findings
     finding = next(finding for finding in found if finding.rule == "NonFiniteGradient")
-    assert finding.cause.detail == "given 32 numbers from 0 to 6, of them 8 0; rows 2, 5 of the batch of 8"
+    assert finding.cause.detail == "given 32 numbers from 0 to 6, 8 of them 0; rows 2, 5 of the batch of 8"
     assert finding.cause.explanation[1:] in finding.message
     assert finding.remedy == finding.cause.mend
     assert "held back" in finding.message
