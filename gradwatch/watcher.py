@@ -187,11 +187,12 @@ class Watcher:
 
     def _keep(self, segments: list[Segment]) -> None:
         self._archive.add(segments)
-        for segment in segments:
-            self._unjudged_steps += segment.num_steps
-            self._is_urgent |= segment.key not in self._kinds or not segment.is_finite
-            self._kinds.add(segment.key)
-        if not all(segment.is_finite for segment in segments):
+        is_bad = not all(segment.is_finite for segment in segments)
+        kinds = {segment.key for segment in segments}
+        self._is_urgent |= is_bad or not kinds <= self._kinds
+        self._kinds |= kinds
+        self._unjudged_steps += sum(segment.num_steps for segment in segments)
+        if is_bad:
             with own_failures("looking for the origin of a NaN"):
                 self._find_origin()
         if self._closed or (not segments and self.recorder.num_trainable is None):

@@ -9,11 +9,46 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gradwatch.causes import Cause
 from gradwatch.recording.step import Step, current_graph
 from gradwatch.recording.tapes import Asked, listen
+from gradwatch.recording.variables import VariableTable
 
+Finder = Callable[[Any, "Asked | Exception", list[Any]], list[tuple[Cause, ...]]]
 Listener = Callable[["Asked | Exception"], None]
 """Given what was asked of the tape, or why the step cannot be traced."""
+
+
+class CutSearch:
+    """Asks about each variable once, and tells the table what was answered.
+
+    Args:
+        find: Given the model, what was asked of the tape or why an eager step cannot be traced, and the variables, it
+            returns causes for each.
+        table: Keeps the causes.
+        enter: Makes a context in which another step is the one that runs.
+    """
+
+    def __init__(self, find: Finder, table: VariableTable, enter: Callable[[Step], Any]) -> None:
+        self._find = find
+        self._table = table
+        self._enter = enter
+        self._asked_about: list[Any] = []
+
+    def look(self, step: Step, missing: list[Any]) -> None:
+        """To be called when an optimizer is given no gradient for some variables, before it goes on."""
+        if not step.only_asks:
+            if all(any(variable is known for known in self._asked_about) for variable in missing):
+                return
+            self._asked_about += missing
+
+        def tell(asked: Asked | Exception) -> None:
+            self._table.set_cuts(missing, self._find(step.model, asked, missing))
+
+        if not tf.executing_eagerly():
+            ask(step, missing, tell)
+        elif step.function is not None:
+            trace_to_ask(step, tell, self._enter)
 
 
 class EnoughTraced(BaseException):

@@ -15,11 +15,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from gradwatch.causes import Cause
 from gradwatch.errors import own_failures
 from gradwatch.recording import keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
-from gradwatch.recording.asking import ask, trace_to_ask
+from gradwatch.recording.asking import CutSearch, Finder
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard
 from gradwatch.recording.ledger import Ledger
@@ -51,9 +50,7 @@ class Recorder:
         applies: Make the updates; otherwise the optimizers are never called.
         keeps_bad_step: Keep what the first bad step was given, for `bad_step`.
         on_call: Given each call of an optimizer while it is traced: the step, the gradients and the variables.
-        find_cuts: Asked where the path to some variables is cut, while the graph is as it was when they were applied:
-            given the model, what was asked of the tape or why an eager step cannot be traced, and the variables, it
-            returns causes for each.
+        find_cuts: Asked where the path to some variables is cut, while the graph is as it was when they were applied.
         on_all_detached: Given the optimizer's name and its variables, makes the error to raise in place of Keras' own
             when no variable has a gradient.
     """
@@ -71,7 +68,7 @@ class Recorder:
         applies: bool = True,
         keeps_bad_step: bool = False,
         on_call: Callable[[Step, list[Any], list[Any]], None] | None = None,
-        find_cuts: Callable[[Any, Any, list[Any]], list[tuple[Cause, ...]]] | None = None,
+        find_cuts: Finder | None = None,
         on_all_detached: Callable[[str, list[Any]], Exception] | None = None,
     ) -> None:
         self.table = VariableTable()
@@ -84,7 +81,7 @@ class Recorder:
         self._latches = latches
         self._applies = applies
         self._on_call = on_call
-        self._find_cuts = find_cuts
+        self._cuts = None if find_cuts is None else CutSearch(find_cuts, self.table, self._inside)
         self._on_all_detached = on_all_detached
         self._stash = Stash(self._clock) if keeps_bad_step else None
         self._local = threading.local()
@@ -92,7 +89,6 @@ class Recorder:
         self._lock = threading.Lock()
         self._probes: contextlib.ExitStack | None = None
         self._num_inside = 0
-        self._asked_about: list[Any] = []
 
     @property
     def _step(self) -> Step | None:
@@ -255,8 +251,9 @@ class Recorder:
         if step is None or variables is None or not grads:
             return apply(grads, given)
         missing = [variable for grad, variable in zip(grads, variables, strict=True) if grad is None]
-        with own_failures("looking for the cut"):
-            self._look_for_cuts(step, missing)
+        if missing and self._cuts is not None and replicas.is_lead():
+            with own_failures("looking for the cut"):
+                self._cuts.look(step, missing)
         if step.only_asks:
             return None
         self.num_calls_traced += 1
@@ -300,23 +297,6 @@ class Recorder:
         special = call.compiled or call.nested or call.adapts_scale or replicas.is_distributed()
         if self._stash is not None and call.attached and not special:
             self._stash.keep(step, call)
-
-    def _look_for_cuts(self, step: Step, missing: list) -> None:
-        find = self._find_cuts
-        if find is None or not missing or not replicas.is_lead():
-            return
-        if not step.only_asks:
-            if all(any(variable is known for known in self._asked_about) for variable in missing):
-                return
-            self._asked_about += missing
-
-        def tell(asked: Any) -> None:
-            self.table.set_cuts(missing, find(step.model, asked, missing))
-
-        if not tf.executing_eagerly():
-            ask(step, missing, tell)
-        elif step.function is not None:
-            trace_to_ask(step, tell, self._inside)
 
     @contextlib.contextmanager
     def _inside(self, step: Step) -> Iterator[None]:

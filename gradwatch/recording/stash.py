@@ -91,8 +91,10 @@ class Stash:
 
     def remember(self, step: Step) -> None:
         """Notes, before a step, the state that it changes without an optimizer: moving statistics, random state."""
+        pairs = [] if step.untrained is None else zip(step.untrained.variables, step.untrained.values, strict=True)
+        known = {id(raw(variable)): value for variable, value in pairs}  # what the guard has read already
         state = [] if step.model is None else [raw(variable) for variable in step.model.non_trainable_variables]
-        step.state_before = [(variable, tf.identity(variable)) for variable in state]
+        step.state_before = [(v, known[id(v)] if id(v) in known else tf.identity(v)) for v in state]
 
     def keep(self, step: Step, call: Call) -> None:
         """To be called before the update of a call: keeps what its step was given, if it is the first bad one."""

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from gradwatch.causes import Cause
 from gradwatch.tracing.differentiable import Differentiability
-from gradwatch.tracing.graph import READS, Edge, Flow, Node
+from gradwatch.tracing.graph import READS, Edge, Flow, Node, has_numbers, has_own_gradient
 from gradwatch.tracing.source import layer_of, line_of, source_of
 
 Tensor = Any
@@ -67,8 +67,7 @@ def find_cuts(question: Question) -> list[tuple[Cause, ...]]:
 class _Search:
     def __init__(self, question: Question) -> None:
         self._question = question
-        self._order = {operation.name: number for number, operation in enumerate(question.graph.get_operations())}
-        self._flow = Flow(question.graph, within=self._is_recorded)
+        self._flow = Flow(question.graph, within=self._is_recorded_at)
         self._differentiable = Differentiability()
         targets = [self._flow.node(tensor) for tensor in question.targets]
         self._used = self._flow.before(targets)
@@ -103,9 +102,9 @@ class _Search:
         return tuple(dict.fromkeys(self._cause(kind, op) for op, kind in ordered[:MOST_CUTS]))
 
     def _only_chooses(self, edge: Edge) -> bool:
-        if edge.operation is None or edge.is_state or _has_numbers(self._flow.tensors[edge.source]):
+        if edge.operation is None or edge.is_state or _is_differentiated(self._flow.tensors[edge.source]):
             return False
-        return any(_has_numbers(tensor) for tensor in edge.operation.inputs)
+        return any(_is_differentiated(tensor) for tensor in edge.operation.inputs)
 
     def _passes(self, edge: Edge) -> bool:
         if edge.operation is not None and not self._is_recorded(edge.operation):
@@ -114,11 +113,12 @@ class _Search:
         return self._differentiable.passes(edge, tensors[edge.source], tensors[edge.target])
 
     def _is_recorded(self, operation: Operation) -> bool:
+        inside = operation.graph is self._question.graph
+        return not inside or self._is_recorded_at(self._flow.order[operation.name])
+
+    def _is_recorded_at(self, place: int) -> bool:
         spans = self._question.spans
-        if spans is None or operation.graph is not self._question.graph:
-            return True
-        place = self._order[operation.name]
-        return any(first <= place < last for first, last in spans)
+        return spans is None or any(first <= place < last for first, last in spans)
 
     def _named(self, edge: Edge, reached: set[Node]) -> list[tuple[Operation, str]]:
         """The operations to blame for an edge without a gradient: where a float becomes something else, going back."""
@@ -127,7 +127,7 @@ class _Search:
         waiting = [edge]
         while waiting:
             edge = waiting.pop()
-            if edge.operation is not None and (edge.is_state or _has_numbers(self._flow.tensors[edge.source])):
+            if edge.operation is not None and (edge.is_state or _is_differentiated(self._flow.tensors[edge.source])):
                 found.append((edge.operation, self._kind(edge)))
             elif edge.source not in seen:
                 seen.add(edge.source)
@@ -150,7 +150,7 @@ class _Search:
     def _not_recorded(self, reached: set[Node]) -> Cause:
         """Every operation between variable and loss has a gradient, and yet there is none."""
         path = [self._flow.tensors[node].op for node in reached & self._open]
-        own = [op for op in path if "_gradient_op_type" in op.node_def.attr]
+        own = [op for op in path if has_own_gradient(op)]
         if own:
             return self._cause("own gradient", min(own, key=self._place))
         return Cause("not watched")
@@ -174,16 +174,16 @@ class _Search:
     def _place(self, operation: Operation) -> tuple[int, str]:
         """Orders operations by the step; those inside of functions come last."""
         if operation.graph is self._question.graph:
-            return self._order[operation.name], operation.name
-        return len(self._order), operation.name
+            return self._flow.order[operation.name], operation.name
+        return len(self._flow.order), operation.name
 
     def _cause(self, kind: str, operation: Operation) -> Cause:
         source, code = source_of(operation)
         return Cause(kind, operation.name, operation.type, layer_of(operation, self._question.layers), source, code)
 
 
-def _has_numbers(tensor: Tensor) -> bool:
-    return tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype == tf.resource
+def _is_differentiated(tensor: Tensor) -> bool:
+    return has_numbers(tensor) or tensor.dtype == tf.resource
 
 
 def answer(model: Any, asked: Any, variables: Sequence[Any]) -> list[tuple[Cause, ...]]:

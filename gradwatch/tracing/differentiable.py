@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from gradwatch.tracing.graph import READS, Edge
+from gradwatch.tracing.graph import READS, Edge, has_numbers, has_own_gradient
 
 Operation = Any
 
@@ -39,7 +39,7 @@ class Differentiability:
             return True
         if source.dtype == tf.resource:
             return operation.type in READS
-        if "_gradient_op_type" in operation.node_def.attr or operation.type in ("EagerPyFunc", *READS):
+        if has_own_gradient(operation) or operation.type in ("EagerPyFunc", *READS):
             return True
         if source.dtype == tf.variant or target.dtype == tf.variant:
             return True  # lists of tensors, which loops keep what they computed in
@@ -69,12 +69,12 @@ def _asked(operation: Operation) -> list[bool]:
             [tensor.dtype for tensor in operation.outputs],
             attrs={name: value for name, value in operation.node_def.attr.items() if not name.startswith("_")},
         )
-        outputs = [tensor for tensor in copy.outputs if tensor.dtype.is_floating or tensor.dtype.is_complex]
-        places = [n for n, tensor in enumerate(inputs) if tensor.dtype.is_floating or tensor.dtype.is_complex]
+        outputs = [tensor for tensor in copy.outputs if has_numbers(tensor)]
+        places = [number for number, tensor in enumerate(inputs) if has_numbers(tensor)]
         grads = tf.gradients(outputs, [inputs[place] for place in places])
     found = {place for place, grad in zip(places, grads, strict=True) if grad is not None}
     return [number in found for number in range(len(inputs))]
 
 
 def _can_have_gradient(tensor: Any) -> bool:
-    return tensor.dtype.is_floating or tensor.dtype.is_complex or tensor.dtype in (tf.resource, tf.variant)
+    return has_numbers(tensor) or tensor.dtype in (tf.resource, tf.variant)

@@ -23,6 +23,7 @@ READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd"})
 SHAPE_ONLY = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListLength"})
 """Operations that look at the shape of what they read and at no number in it."""
 
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _WRITES = ("Assign", "ResourceScatter")
 
 
@@ -48,17 +49,17 @@ class Flow:
 
     Args:
         graph: A function graph, in which a step is or was traced.
-        within: Whether an operation of the graph itself takes part in writing variables; those of an optimizer do not.
+        within: Whether the n-th operation of the graph itself takes part in writing variables; those of an optimizer do
+            not.
     """
 
-    def __init__(self, graph: Any, within: Callable[[Operation], bool] = lambda operation: True) -> None:
+    def __init__(self, graph: Any, within: Callable[[int], bool] = lambda number: True) -> None:
         self.graph = graph
         self.tensors: dict[Node, Tensor] = {}
         self.into: dict[Node, list[Edge]] = {}
         self.out_of: dict[Node, list[Edge]] = {}
         self.order: dict[str, int] = {operation.name: n for n, operation in enumerate(graph.get_operations())}
         self._within = within
-        self._handles: dict[Node, list[Node]] = {}
         self._add((), graph)
         self._add_state()
 
@@ -90,11 +91,11 @@ class Flow:
             sources = [self._name(place, tensor) for tensor in operation.inputs]
             targets = [self._name(place, tensor) for tensor in operation.outputs]
             functions = tf_seam.functions_called(operation)
-            if functions and not _has_own_gradient(operation):
+            if functions:
                 self._add_call(place, operation, sources, targets, functions)
             elif operation.type in SHAPE_ONLY:
                 continue
-            elif operation.type == "IdentityN" and not _has_own_gradient(operation):
+            elif operation.type == "IdentityN" and not has_own_gradient(operation):
                 for source, target in zip(sources, targets, strict=True):
                     self._link(source, target, operation)
             else:
@@ -149,7 +150,7 @@ class Flow:
             for operation in self.tensors[place].consumers()
             if operation.type in READS or operation.type.startswith(_WRITES)
         ]
-        written = [(node, op) for node, op in users if op.type.startswith(_WRITES) and self._within(op)]
+        written = [(node, op) for node, op in users if op.type.startswith(_WRITES) and self._may_write(op)]
         for writer_node, writer in written:
             for reader_node, reader in users:
                 if reader.type in READS and not self._is_before(reader, writer):
@@ -159,15 +160,23 @@ class Flow:
                                 (writer_node[0], id(source)), (reader_node[0], id(target)), writer, is_state=True
                             )
 
+    def _may_write(self, operation: Operation) -> bool:
+        return operation.graph is not self.graph or self._within(self.order[operation.name])
+
     def _is_before(self, operation: Operation, other: Operation) -> bool:
         if operation.graph is not self.graph or other.graph is not self.graph:
             return False
         return self.order[operation.name] < self.order[other.name]
 
 
-def _has_own_gradient(operation: Operation) -> bool:
-    """Whether the user registered a gradient for it."""
-    return "_gradient_op_type" in operation.node_def.attr and operation.type == "IdentityN"
+def has_own_gradient(operation: Operation) -> bool:
+    """Whether the user registered a gradient for it; TensorFlow itself does so for the functions that it traces."""
+    return "_gradient_op_type" in operation.node_def.attr and operation.type not in _CALLS
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    """Whether it is made of numbers that a gradient can be taken of."""
+    return tensor.dtype.is_floating or tensor.dtype.is_complex
 
 
 def _reached(

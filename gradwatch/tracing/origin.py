@@ -9,7 +9,7 @@ turn by turn.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,11 @@ class Found:
         operation: The operation.
         inputs: What it was given, as arrays; those without numbers are left out.
         output: What it made.
-        graph: The graph it is in.
     """
 
     operation: Operation
     inputs: list[np.ndarray]
     output: np.ndarray
-    graph: Any
 
 
 def find_origin(graph: Any, arguments: Sequence[Tensor], bad: Sequence[Tensor]) -> Found | None:
@@ -96,13 +94,13 @@ def cause_of(found: Found, layers: Collection[str], batch_size: int | None = Non
 def _flags(graph: Any, arguments: Sequence[Tensor]) -> dict[int, int]:
     """For each float tensor of a graph whether it holds a NaN, an Inf, or both, when it is run."""
     tensors = [t for op in graph.get_operations() for t in op.outputs if t.dtype.is_floating]
-
-    def ask(values: list[Tensor]) -> Tensor:
-        bad = [[tf.reduce_any(tf.math.is_nan(v)), tf.reduce_any(tf.math.is_inf(v))] for v in values]
-        return tf.stack([tf.cast(nan, tf.int32) * _NAN + tf.cast(inf, tf.int32) * _INF for nan, inf in bad])
-
-    answers = _run(graph, arguments, tensors, ask).numpy() if tensors else []
+    answers = _runner(graph, tensors, _ask)(*arguments).numpy() if tensors else []
     return {id(tensor): int(answer) for tensor, answer in zip(tensors, answers, strict=True)}
+
+
+def _ask(values: Sequence[Tensor]) -> Tensor:
+    bad = [[tf.reduce_any(tf.math.is_nan(v)), tf.reduce_any(tf.math.is_inf(v))] for v in values]
+    return tf.stack([tf.cast(nan, tf.int32) * _NAN + tf.cast(inf, tf.int32) * _INF for nan, inf in bad])
 
 
 def _entries(tensor: Tensor) -> list[Tensor]:
@@ -121,8 +119,8 @@ def _entries(tensor: Tensor) -> list[Tensor]:
     return found
 
 
-def _run(graph: Any, arguments: Sequence[Tensor], tensors: Sequence[Tensor], ask: Any = None) -> Any:
-    """Runs a graph and returns tensors of it, or what is made of these."""
+def _runner(graph: Any, tensors: Sequence[Tensor], ask: Any = None) -> Callable[..., Any]:
+    """A function that runs a graph and returns tensors of it, or what `ask` makes of them; traced once."""
     definition = graph.as_graph_def()
 
     def again(*arguments: Tensor) -> Any:
@@ -134,7 +132,7 @@ def _run(graph: Any, arguments: Sequence[Tensor], tensors: Sequence[Tensor], ask
         )
         return found if ask is None else ask(found)
 
-    return tf.function(again, autograph=False)(*arguments)
+    return tf.function(again, autograph=False)
 
 
 def _walk_back(tensor: Tensor, flags: dict[int, int]) -> Operation:
@@ -158,7 +156,7 @@ def _walk_back(tensor: Tensor, flags: dict[int, int]) -> Operation:
 
 def _look_closer(graph: Any, arguments: Sequence[Tensor], operation: Operation) -> Found:
     """The operation, or the one inside of it where it calls functions."""
-    values = _run(graph, arguments, [*operation.inputs, *operation.outputs])
+    values = _runner(graph, [*operation.inputs, *operation.outputs])(*arguments)
     given, made = values[: len(operation.inputs)], values[len(operation.inputs) :]
     functions = tf_seam.functions_called(operation)
     inner = _inside(operation, functions, given) if functions else None
@@ -166,7 +164,7 @@ def _look_closer(graph: Any, arguments: Sequence[Tensor], operation: Operation) 
         return inner
     bad = [value for value in made if value.dtype.is_floating and not np.isfinite(value.numpy()).all()]
     inputs = [value.numpy() for value in given if value.dtype.is_floating]
-    return Found(operation, inputs, bad[0].numpy() if bad else np.zeros(0), graph)
+    return Found(operation, inputs, bad[0].numpy() if bad else np.zeros(0))
 
 
 def _inside(operation: Operation, functions: dict[str, Any], given: Sequence[Tensor]) -> Found | None:
@@ -184,13 +182,17 @@ def _inside(operation: Operation, functions: dict[str, Any], given: Sequence[Ten
 
 
 def _inside_loop(condition: Any, body: Any, state: Sequence[Tensor]) -> Found | None:
-    for _ in range(MOST_TURNS):
-        if not _run(condition, state, condition.outputs)[0].numpy():
+    results = list(body.outputs)
+    entries = [tensor for result in results for tensor in _entries(result) if tensor.dtype.is_floating]
+    goes_on = _runner(condition, condition.outputs)
+    turn = _runner(body, [*results, *entries], lambda values: (values[: len(results)], _ask(values[len(results) :])))
+    for _ in range(MOST_TURNS if entries else 0):
+        if not goes_on(*state)[0].numpy():
             return None
-        found = find_origin(body, state, list(body.outputs))
-        if found is not None:
-            return found
-        state = _run(body, state, body.outputs)
+        after, flags = turn(*state)
+        if flags.numpy().any():
+            return find_origin(body, state, results)
+        state = after
     return None
 
 
@@ -202,10 +204,8 @@ def _forward_of(operation: Operation) -> Operation | None:
     """
     scope = operation.name.removeprefix(_BACKWARD).rpartition("/")[0]
     near = {operation.name: operation}
-    for each in list(near.values()):
-        near |= {source.op.name: source.op for source in each.inputs}
-    for each in list(near.values()):
-        if each.name.startswith(_BACKWARD):
+    for _ in range(2):  # what it reads, and what backward operations among these read
+        for each in [op for op in near.values() if op.name.startswith(_BACKWARD)]:
             near |= {source.op.name: source.op for source in each.inputs}
     forward = {op.name: op for op in near.values() if not op.name.startswith(_BACKWARD)}
     users = {user.name: user for op in forward.values() for tensor in op.outputs for user in tensor.consumers()}

@@ -224,6 +224,16 @@ class Unwatched(Own):
         return {"loss": loss}
 
 
+class UnwatchedFunction(Unwatched):
+    """The same through a function that is traced, which TensorFlow registers a gradient for."""
+
+    def build(self, shape):
+        self.inner = tf.function(lambda x: x * 2.0)
+
+    def call(self, x):
+        return self.last(self.inner(self.first(x)))
+
+
 def loss_of_labels(y, _):
     return tf.reduce_mean(y**2)  # cut
 

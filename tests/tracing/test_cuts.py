@@ -150,9 +150,10 @@ def test_several_cuts_are_all_named():
     [
         (programs.Uncalled, "never used", ("forgotten/kernel", "forgotten/bias")),
         (programs.Unwatched, "not watched", ("before/kernel", "before/bias")),
+        (programs.UnwatchedFunction, "not watched", ("before/kernel", "before/bias")),
         (lambda: programs.Between(programs.Noisy()), "never used", ("noisy/spread",)),
     ],
-    ids=["layer not called", "not watched", "weight not used"],
+    ids=["layer not called", "not watched", "not watched, in a function", "weight not used"],
 )
 def test_causes_without_an_operation(program, kind, variables):
     watch, _ = watched(program())

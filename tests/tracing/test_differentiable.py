@@ -5,7 +5,6 @@ import tensorflow as tf
 from gradwatch.tracing.differentiable import Differentiability
 from gradwatch.tracing.graph import Flow
 
-variable = tf.Variable(np.ones((4, 2), "float32"))
 table = tf.Variable(np.ones((4, 2), "float32"))
 
 CASES = {
@@ -29,6 +28,20 @@ CASES = {
     "rows of a table": (lambda x: tf.nn.embedding_lookup(table, tf.argmax(x, -1)), False),
     "branch": (lambda x: tf.cond(x[0, 0] > 0, lambda: tf.sin(x), lambda: tf.zeros_like(x)), True),
 }
+
+
+def test_a_gradient_registered_by_the_user():
+    @tf.RegisterGradient("RoundIsSmooth")
+    def _smooth(op, grad):
+        return grad
+
+    def step(x):
+        with tf.compat.v1.get_default_graph().gradient_override_map({"Round": "RoundIsSmooth"}):
+            return tf.round(x)
+
+    flow = Flow(graph := tf.function(step).get_concrete_function(tf.TensorSpec([2])).graph)
+    (edge,) = flow.out_of[flow.node(graph.inputs[0])]
+    assert Differentiability().passes(edge, flow.tensors[edge.source], flow.tensors[edge.target])
 
 
 @pytest.mark.parametrize("name", CASES)
