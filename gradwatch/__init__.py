@@ -20,6 +20,7 @@ from gradwatch.version import __version__
 
 if TYPE_CHECKING:
     from gradwatch import plots, testing
+    from gradwatch.bad_step import BadStep, load_bad_step
     from gradwatch.callback import GradientWatch
     from gradwatch.causes import Cause
     from gradwatch.check import assert_gradients_flow, check_gradients
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RULES",
+    "BadStep",
     "Cause",
     "DetachedVariableError",
     "Diagnosis",
@@ -50,6 +52,7 @@ __all__ = [
     "check_gradients",
     "diagnose",
     "load",
+    "load_bad_step",
     "plots",
     "report",
     "testing",
@@ -57,6 +60,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BadStep": "gradwatch.bad_step",
     "Cause": "gradwatch.causes",
     "Diagnosis": "gradwatch.diagnosis",
     "Finding": "gradwatch.rules",
@@ -71,6 +75,7 @@ _HOMES = {
     "check_gradients": "gradwatch.check",
     "diagnose": "gradwatch.diagnosis",
     "load": "gradwatch.log",
+    "load_bad_step": "gradwatch.bad_step",
     "report": "gradwatch.reporting",
     "watch_train_step": "gradwatch.train_step",
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.errors import warn
@@ -117,18 +118,19 @@ class GradientWatch(keras.callbacks.Callback):
         require_model(model)
         self._watcher.start(model, int(model.steps_per_execution))
         plain = model.train_step
+        compiled = not model.run_eagerly and bool(model.jit_compile or hasattr(plain, "gradwatch_compiles"))
         step = self._watcher.recorder.watched(
             plain,
             model=model,
             optimizers=lambda: find_optimizers(model),
             active=lambda: self._function is not None and self._function.running,
-            compiled=bool(model.jit_compile) and not model.run_eagerly,
+            compile_it=_compiled if compiled else None,
         )
         function = model.train_function
         reuse = isinstance(function, _WatchedFunction) and function.watches == [self]
         if not reuse:
             _warn_of_trainable(model)
-        _put_step(model, plain, step, function)
+        _put_step(model, plain, step, function, compiled)
         if not reuse:
             model.train_function = None  # else it was traced with this watch, and is not traced again
 
@@ -162,6 +164,7 @@ class GradientWatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes what was recorded."""
+        self._watcher.saw_metrics({name: value for name, value in (logs or {}).items() if not name.startswith("val_")})
         self._watcher.drain()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -215,9 +218,19 @@ class _WatchedFunction:
             self.running = False
 
 
-def _put_step(model: Any, plain: Callable[..., Any], step: Callable[..., Any], function: Any) -> None:
-    """Puts a step on the model that knows how to take itself, and other watched steps under it, off again."""
+def _compiled(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step as Keras compiles it."""
+    return tf.function(step, jit_compile=True, reduce_retracing=True, autograph=False)
+
+
+def _put_step(model: Any, plain: Callable[..., Any], step: Callable[..., Any], function: Any, compiled: bool) -> None:
+    """Puts a step on the model that knows how to take itself, and other watched steps under it, off again.
+
+    A step that has itself compiled by XLA must not be compiled with what is around it, so while Keras makes its train
+    function of it, the model says that it is not compiled.
+    """
     had_own = "train_step" in vars(model)
+    jit_compile = model.jit_compile
     under = getattr(plain, "gradwatch_restores", None)
 
     def restore(trained: bool) -> None:
@@ -228,11 +241,16 @@ def _put_step(model: Any, plain: Callable[..., Any], step: Callable[..., Any], f
             model.train_step = plain
         else:
             del model.train_step
+        if compiled:
+            model.jit_compile = jit_compile
         if not trained:
             model.train_function = function
 
     step.gradwatch_restores = restore  # type: ignore[attr-defined]
     model.train_step = step
+    if compiled:
+        step.gradwatch_compiles = True  # type: ignore[attr-defined]
+        model.jit_compile = False
 
 
 def _take_step_off(model: Any, *, trained: bool) -> None:

@@ -57,6 +57,11 @@ KINDS: dict[str, tuple[str, str]] = {
         "Keep its argument where it is defined: add a small constant inside of a logarithm, square root or division, "
         "or clip the argument before it; a `where` after it does not help, because the gradient still goes through it.",
     ),
+    "loss": (
+        "{op} made the first NaN or Inf, in the loss",
+        "Keep its argument where it is defined: add a small constant inside of a logarithm, square root or division, "
+        "or clip the argument before it; give a loss that expects logits `from_logits=True`, and look at the targets.",
+    ),
     "backward": (
         "the gradient of {op} is where the first NaN or Inf was made; the forward pass is finite",
         "Keep the argument away from the point where the derivative is infinite, such as 0 for a square root, a norm "
@@ -69,6 +74,11 @@ KINDS: dict[str, tuple[str, str]] = {
     "in the weights": (
         "the weights held NaN or Inf before the step, {op} reads them",
         "Go back to weights from before, and look for the step at which they became bad.",
+    ),
+    "optimizer": (
+        "the update of the step before made it, of gradients that were finite: {op}",
+        "Lower the learning rate or set `clipnorm` if the updates grew; with variables of 16 bits raise `epsilon` to "
+        "1e-4 or more, or keep the variables in float32, as the policy `mixed_float16` does.",
     ),
     "own gradient": (
         "the gradient function that was registered for {op} gives None",

@@ -84,6 +84,7 @@ class RunInfo:
         allow_detached: Glob patterns of variables that may have no gradient.
         num_trainable: Number of trainable variables of the model, `None` until the first step was seen.
         origins: What made the first NaN or Inf of steps for which that was found out.
+        nonfinite_metrics: Names of the metrics that were NaN or Inf at the end of an epoch.
     """
 
     model: str = ""
@@ -94,10 +95,7 @@ class RunInfo:
     allow_detached: tuple[str, ...] = ()
     num_trainable: int | None = None
     origins: tuple[Origin, ...] = ()
-
-    def origin_of(self, step: int) -> Cause | None:
-        """What made the first NaN or Inf of a step, if that is known."""
-        return next((origin.cause for origin in self.origins if origin.step == step), None)
+    nonfinite_metrics: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -41,14 +42,15 @@ class WatchedStep:
         self._epoch = 0
         self._seen = False
         traced = keras_seam.is_traceable(train_step)
+        compiled = traced and keras_seam.is_compiled(train_step)
         watched = self._watcher.recorder.watched(
             train_step.python_function if traced else train_step,  # type: ignore[attr-defined]
             model=model,
             optimizers=lambda: optimizers,
             active=lambda: True,
-            compiled=traced and keras_seam.is_compiled(train_step),
+            compile_it=functools.partial(keras_seam.clone_function, train_step) if compiled else None,
         )
-        self._step = keras_seam.clone_function(train_step, watched) if traced else watched
+        self._step = keras_seam.clone_function(train_step, watched, compiled=False) if traced else watched
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs one step and returns what it returns."""

@@ -16,7 +16,7 @@ from gradwatch.log import Log
 from gradwatch.recording.probe import raw
 from gradwatch.recording.session import Recorder
 from gradwatch.recording.step import Step
-from gradwatch.tracing import cuts, origin
+from gradwatch.tracing import cuts, inputs, origin
 
 
 class Trial:
@@ -29,6 +29,7 @@ class Trial:
     """
 
     def __init__(self, function: Callable[..., Any], *, model: Any, optimizers: Callable[[], dict[str, Any]]) -> None:
+        self._function = function
         self._model = model
         self._optimizers = optimizers
         self._without: list[records.Segment] = []
@@ -40,9 +41,7 @@ class Trial:
             find_cuts=cuts.answer,
             on_all_detached=self._all_detached,
         )
-        self._step = self._recorder.watched(
-            function, model=model, optimizers=optimizers, active=lambda: True, compiled=False
-        )
+        self._step = self._recorder.watched(function, model=model, optimizers=optimizers, active=lambda: True)
         self._recorder.start()
 
     def log(self, *arguments: Any, eagerly: bool = False) -> Log:
@@ -65,11 +64,14 @@ class Trial:
         self._suspects.clear()
         traced = self._traced(arguments, options)
         here = [tensor for tensor in self._suspects if tensor.graph is traced.graph]
-        batch = [tensor for tensor in tf.nest.flatten(arguments, expand_composites=True) if tf.is_tensor(tensor)]
+        batch = inputs.tensors_in((arguments, options))
+        suspects = here or [tensor for tensor in traced.outputs if tensor.dtype.is_floating]
         with restored(self._state(traced)):
-            found = origin.find_origin(traced.graph, [*batch, *traced.captured_inputs], here)
+            found = origin.find_origin(traced.graph, [*batch, *traced.captured_inputs], suspects)
         if found is None:
             return None
+        if found.operation.type == "Placeholder":
+            return Cause("in the batch", detail=inputs.bad_ones(self._function, arguments, options) or None)
         sizes = [tensor.shape[0] for tensor in batch if tensor.shape.rank]
         return origin.cause_of(found, cuts.names_of_layers(self._model), sizes[0] if sizes else None)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import platform
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from gradwatch import records
@@ -20,14 +23,15 @@ from gradwatch.diagnosis import Diagnosis, diagnose
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
 from gradwatch.log import Log
 from gradwatch.options import Options, describe_run
+from gradwatch.postmortem import Postmortem, described
 from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
 from gradwatch.recording.session import Recorder
+from gradwatch.recording.stash import Caught
 from gradwatch.records import Segment
 from gradwatch.reporting import Report, report
 from gradwatch.rules import DetachedVariable, Finding, Severity
 from gradwatch.sinks import ParquetSink
 from gradwatch.tracing import cuts
-from gradwatch.trial import Trial, restored, state_of
 from gradwatch.version import __version__
 
 JUDGED_STEPS = 512
@@ -59,7 +63,7 @@ class Watcher:
             guards=options.guards,
             latches=options.latches,
             max_streak=options.max_consecutive_skips,
-            keeps_bad_step=options.guards,
+            keeps_bad_step=True,
             find_cuts=cuts.answer,
             on_all_detached=self._all_detached,
         )
@@ -75,7 +79,8 @@ class Watcher:
         self._unjudged_steps = 0
         self._is_urgent = False
         self._kinds: set[tuple] = set()
-        self._origins: tuple[records.Origin, ...] = ()
+        self._postmortem = Postmortem(self.recorder)
+        self._nonfinite_metrics: tuple[str, ...] = ()
         self._alarms = 0
         self._closed = False
 
@@ -112,7 +117,7 @@ class Watcher:
         self._model_name = getattr(model, "name", "") or ""
         with own_failures("reading the records"):
             self._drain()
-        self.recorder.start(steps_at_once or 1, looks_at_each=self.options.guards and steps_at_once is not None)
+        self.recorder.start(steps_at_once or 1)
         self._alarms = 0
         self._steps_since_drain = None
 
@@ -162,6 +167,12 @@ class Watcher:
             self._drain()
         self._judge(None, final=True)
 
+    def saw_metrics(self, logs: Mapping[str, Any]) -> None:
+        """To be called at the end of an epoch with the metrics of the training data."""
+        bad = [name for name, value in logs.items() if isinstance(value, float) and not math.isfinite(value)]
+        known = self._nonfinite_metrics
+        self._nonfinite_metrics = (*known, *(name for name in bad if name not in known and name != "loss"))
+
     def close(self) -> None:
         """Takes the last records and closes the sinks; a second call does nothing."""
         if self._closed:
@@ -192,9 +203,10 @@ class Watcher:
         self._is_urgent |= is_bad or not kinds <= self._kinds
         self._kinds |= kinds
         self._unjudged_steps += sum(segment.num_steps for segment in segments)
+        bad = None
         if is_bad:
-            with own_failures("looking for the origin of a NaN"):
-                self._find_origin()
+            with own_failures("looking at a bad step"):
+                bad = self._postmortem.look()
         if self._closed or (not segments and self.recorder.num_trainable is None):
             return  # nothing is known yet: an earlier run on disk stays
         infos, places = self.recorder.table.ordered()
@@ -209,20 +221,17 @@ class Watcher:
                     f"gradwatch stops writing to {type(sink).__name__}, training goes on and the log stays in memory: "
                     f"{type(error).__name__}: {error}"
                 )
+        if bad is not None and self.options.run_dir is not None and self.options.save_bad_step:
+            with own_failures("keeping a bad step"):
+                self._keep_bad_step(*bad, segments)
 
-    def _find_origin(self) -> None:
-        """Runs the first bad step once more, from where it began, and keeps what made its first NaN or Inf."""
-        bad = self.recorder.bad_step()
-        if bad is None:
-            return
-        trial = Trial(bad.function, model=bad.model, optimizers=lambda: bad.optimizers)
-        args, kwargs = bad.arguments
-        with restored([*bad.variables, *state_of(bad.model, bad.optimizers)]):
-            for variable, value in zip(bad.variables, bad.values, strict=True):
-                variable.assign(value)
-            cause = trial.origin(*args, **kwargs)
-        if cause is not None:
-            self._origins = (*self._origins, records.Origin(bad.step, cause))
+    def _keep_bad_step(self, bad: Caught, cause: Cause | None, segments: list[Segment]) -> None:
+        """Writes it to the run directory, if there still is one."""
+        places = ((segment, np.flatnonzero(segment.steps["step"] == bad.step)) for segment in segments)
+        epochs = [int(segment.steps["epoch"][rows[0]]) for segment, rows in places if len(rows)]
+        sink = next((sink for sink in self._sinks if isinstance(sink, ParquetSink)), None)
+        if sink is not None:
+            sink.add_bad_step(*described(bad, cause, epochs[0] if epochs else -1))
 
     def _info(self) -> records.RunInfo:
         versions = {
@@ -232,7 +241,7 @@ class Watcher:
             "python": platform.python_version(),
         }
         info = describe_run(self.options, self._model_name, versions, self.recorder.num_trainable)
-        return dataclasses.replace(info, origins=self._origins)
+        return dataclasses.replace(info, origins=self._postmortem.origins, nonfinite_metrics=self._nonfinite_metrics)
 
     def _tell(self, diagnosis: Diagnosis, *, final: bool) -> None:
         stopping = [finding for finding in diagnosis.findings if self.options.stops(finding)]

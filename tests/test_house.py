@@ -13,7 +13,10 @@ import gradwatch
 ROOT = pathlib.Path(gradwatch.__file__).parent
 TABLE = (ROOT.parent / "CONTRIBUTING.md").read_text()
 FLOORS = {name: int(floor) for floor, name in re.findall(r"^ ?(\d+)  (\w+)  ", TABLE, re.MULTILINE)}
-TENSORFLOW = {"recording", "tracing", "trial", "requirements", "watcher", "callback", "check", "train_step"}
+TENSORFLOW = {
+    *("recording", "tracing", "trial", "postmortem", "requirements", "watcher", "callback", "check", "train_step"),
+    "bad_step",  # only for a ragged or sparse tensor, at the moment it is read
+}
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch.causes import Cause
-from gradwatch.recording.step import Step, current_graph
+from gradwatch.recording.probe import current_graph
+from gradwatch.recording.step import Step
 from gradwatch.recording.tapes import Asked, listen
 from gradwatch.recording.variables import VariableTable
 
@@ -88,7 +89,7 @@ def trace_to_ask(step: Step, tell: Listener, enter: Callable[[Step], Any]) -> No
     args, kwargs = tf.nest.map_structure(_as_tensor, step.arguments)
 
     def traced(*args: Any, **kwargs: Any) -> None:
-        inner = Step(step.model, current_graph(), [], False, only_asks=True)
+        inner = Step(step.model, current_graph(), only_asks=True)
         with enter(inner), listen(lambda: inner.tapes):
             step.function(*args, **kwargs)  # type: ignore[misc]
 

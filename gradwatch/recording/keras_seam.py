@@ -28,9 +28,18 @@ def is_traceable(function: Any) -> bool:
     return isinstance(function, type(tf.function(lambda: None)))
 
 
-def clone_function(function: Any, python_function: Callable[..., Any]) -> Any:
-    """A fresh `tf.function` of `python_function` with the options of `function`."""
-    return function._clone(python_function)
+def clone_function(function: Any, python_function: Callable[..., Any], *, compiled: bool | None = None) -> Any:
+    """A fresh `tf.function` of `python_function` with the options of `function`.
+
+    Args:
+        function: A `tf.function`.
+        python_function: What the other is made of.
+        compiled: Whether XLA compiles it; `None` for what `function` says.
+    """
+    clone = function._clone(python_function)
+    if compiled is not None:
+        clone._jit_compile = compiled
+    return clone
 
 
 def variables_used(graph: Any) -> list[Any]:

@@ -97,6 +97,7 @@ class Ledger:
             clock += np.eye(len(CLOCK))[STEP] * before
         row = row_of(call, clock, self._names, batch, self._is_detailed(call))
         alarm = alarm_in(row, len(layout.facts))
+        call.bad = _number_if_bad(call, row, alarm)
         if self._every_steps == 1:
             rows.append(row)
         else:
@@ -133,6 +134,16 @@ class Ledger:
                 buffer=RowBuffer(width_of(len(facts), len(attached), len(self._names)), capacity),
             )
         return self._layouts[key]
+
+
+def _number_if_bad(call: Call, row: Tensor, alarm: Tensor) -> Tensor:
+    """Number of the call and 1, or 0; a gradient that is how a loss scale is found is none that is bad."""
+    if call.adapts_scale and call.loss_scale is not None:
+        is_fault = call.loss_scale <= 1
+        if call.loss is not None:
+            is_fault = tf.logical_or(is_fault, tf.logical_not(tf.math.is_finite(call.loss)))
+        alarm *= tf.cast(is_fault, alarm.dtype)
+    return tf.cast(alarm * (row[STEP] + 1), tf.int64)
 
 
 def _warn_of_loss(layout: Layout, lost: int) -> None:

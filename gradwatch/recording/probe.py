@@ -43,6 +43,7 @@ class Call:
         finite_here: With replicas, bool scalar: the gradient of this one holds no NaN and no Inf.
         nonfinite_inputs: With replicas, number of NaN and Inf in all their batches.
         replica: With replicas, number of the first with a bad gradient, -1 for none.
+        bad: Number of the call and 1 if it is a bad one, else 0, an int64 scalar; known once it is recorded.
         weights: Norms of the weights and of the update, where they are wanted.
     """
 
@@ -61,6 +62,7 @@ class Call:
     finite_here: Tensor | None = None
     nonfinite_inputs: Tensor | None = None
     replica: Tensor | None = None
+    bad: Tensor | None = None
     weights: WeightNorms | None = None
 
     @property
@@ -156,6 +158,25 @@ def scales_itself(optimizer: Any) -> bool:
 def raw(variable: Any) -> Any:
     """The `tf.Variable` of a variable of Keras, or of TensorFlow."""
     return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def current_graph() -> Any:
+    """The graph that is being traced into, or `None` where operations run at once."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def is_in_function(graph: Any) -> bool:
+    """Whether the current graph, below `graph`, is of a `tf.function` of the user's own, not of a branch or a loop.
+
+    Such a function is traced once and called again: it must hold nothing of the graph around it, and what was built
+    into it cannot be left out when the step is run once more.
+    """
+    current = current_graph()
+    while current is not None and current is not graph:
+        if type(current).__name__ == "FuncGraph":
+            return True
+        current = getattr(current, "outer_graph", None)
+    return False
 
 
 @contextlib.contextmanager

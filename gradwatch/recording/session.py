@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,11 +21,12 @@ from gradwatch.recording.asking import CutSearch, Finder
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard
 from gradwatch.recording.ledger import Ledger
-from gradwatch.recording.probe import Call
-from gradwatch.recording.stash import BadStep, Stash
-from gradwatch.recording.step import Step, current_graph, loss_in, tensors_in
+from gradwatch.recording.probe import Call, current_graph
+from gradwatch.recording.stash import Caught, Held, Stash
+from gradwatch.recording.step import Step, loss_in, tensors_in
 from gradwatch.recording.tapes import Tapes, listen
 from gradwatch.recording.variables import VariableTable
+from gradwatch.recording.wrap import Compile, wrap, written
 from gradwatch.records import Segment
 
 Tensor = Any
@@ -78,12 +78,11 @@ class Recorder:
         self._ledger = Ledger(statistics, every_steps, detailed_every, counts_alarms, self.table)
         self._clock = self._ledger.clock
         self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
-        self._latches = latches
         self._applies = applies
         self._on_call = on_call
         self._cuts = None if find_cuts is None else CutSearch(find_cuts, self.table, self._inside)
         self._on_all_detached = on_all_detached
-        self._stash = Stash(self._clock) if keeps_bad_step else None
+        self._stash = Stash() if keeps_bad_step else None
         self._local = threading.local()
         self._outer: Step | None = None
         self._lock = threading.Lock()
@@ -95,15 +94,12 @@ class Recorder:
         """The step of this thread, for the replicas of a strategy run side by side, or else the one they run in."""
         return getattr(self._local, "step", None) or self._outer
 
-    def start(self, steps_at_once: int = 1, *, looks_at_each: bool = False) -> None:
+    def start(self, steps_at_once: int = 1) -> None:
         """Begins a run, or another one after everything is drained; what was latched is let go.
 
         Args:
             steps_at_once: Most steps that run between two looks of the host, apart from those between drains.
-            looks_at_each: Whether the host looks after each group of that many steps, and asks for a bad one.
         """
-        if self._stash is not None:
-            self._stash.copies_weights = not (self._latches or (looks_at_each and steps_at_once == 1))
         self._ledger.reserve(steps_at_once)
         self._clock.put({ALARMS: 0})
         self._guard.start()
@@ -117,9 +113,14 @@ class Recorder:
         counters = self._clock.variable.numpy()
         return int(counters[ALARMS]), bool(counters[LATCHED])
 
-    def bad_step(self) -> BadStep | None:
+    def bad_step(self) -> Caught | None:
         """What the first bad step was given, once; to be asked when a bad step was drained."""
         return None if self._stash is None else self._stash.take()
+
+    def ask_for_another(self) -> None:
+        """Keeps the next bad step too."""
+        if self._stash is not None:
+            self._stash.ask_for_another()
 
     def drain(self) -> list[Segment]:
         """Copies what was recorded since the last time to the host, in one copy."""
@@ -132,7 +133,7 @@ class Recorder:
         model: Any,
         optimizers: Optimizers,
         active: Callable[[], bool],
-        compiled: bool,
+        compile_it: Compile | None = None,
     ) -> Callable[..., Any]:
         """The step with recording built in.
 
@@ -141,60 +142,57 @@ class Recorder:
             model: The model it trains, or `None`.
             optimizers: Gives the optimizers by name; asked each time the step is traced.
             active: Whether to record; asked each time the step is traced, or run eagerly.
-            compiled: Whether XLA compiles the step.
+            compile_it: Has the watched step compiled by XLA, within the function that is returned.
 
         Returns:
-            A function to be used, traced or not, in place of `step`. It is so simple that AutoGraph goes through it
-            into the user's step as it does without a watch.
+            A function to be used, traced or not, in place of `step`.
         """
+        return wrap(step, _Watching(self, step, model, optimizers, active, compile_it is not None), compile_it)
 
-        @tf.autograph.experimental.do_not_convert
-        def begin(arguments: Any) -> None:
-            self._local.step = self._begin(model, optimizers(), step, arguments, compiled) if active() else None
-            if not replicas.is_distributed():
-                self._outer = self._local.step
+    def hold(self, function: Callable[..., Any], model: Any, optimizers: dict[str, Any], arguments: Any) -> Held | None:
+        """Holds on to what is from before a step; not on replicas, for each has its own."""
+        if self._stash is not None and not replicas.is_distributed():
+            with own_failures("keeping the weights"):
+                return self._stash.hold(function, model, optimizers, arguments)
+        return None
 
-        @tf.autograph.experimental.do_not_convert
-        def end() -> None:
-            if self._step is not None:
-                self._take_probes_off()
+    def keep(self, held: Held, number: Tensor) -> None:
+        """Keeps what a bad step was given."""
+        if self._stash is not None:
+            with own_failures("keeping a bad step"):
+                self._stash.keep(held, number)
 
-        @tf.autograph.experimental.do_not_convert
-        def finish(result: Any) -> None:
-            step, self._local.step = self._step, None
-            self._outer = None if step is self._outer else self._outer
-            if step is not None:
-                self._finish(step, result)
-
-        def watched_step(*args: Any, **kwargs: Any) -> Any:
-            begin((args, kwargs))
-            try:
-                result = step(*args, **kwargs)
-            finally:
-                end()
-            finish(result)
-            return result
-
-        # Not functools.wraps: through `__wrapped__` AutoGraph would find the source of the user's step and skip ours.
-        watched_step.__name__ = getattr(step, "__name__", "step")
-        watched_step.__doc__ = step.__doc__
-        with contextlib.suppress(ValueError, TypeError):
-            watched_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
-        return watched_step
-
-    def _begin(
-        self, model: Any, optimizers: dict[str, Any], function: Callable[..., Any], arguments: Any, compiled: bool
-    ) -> Step:
-        self._put_probes_on(model, optimizers)
-        batch: list[Tensor] = []
+    def begin(self, step: Step | None, optimizers: dict[str, Any]) -> None:
+        """Begins a step; from here on its optimizers are watched. `None` is for one that is not recorded."""
+        self._local.step = step
+        if not replicas.is_distributed():
+            self._outer = step
+        if step is None:
+            return
+        self._put_probes_on(step.model, optimizers)
         with own_failures("reading the batch"):
-            batch = tensors_in(arguments)
-        step = Step(model, current_graph(), batch, compiled, function, arguments, optimizers)
+            step.batch = tensors_in(step.arguments)
         with own_failures("keeping the weights"):
-            step.untrained = self._guard.remember(model)
-            if self._stash is not None and not compiled and not replicas.is_distributed():
-                self._stash.remember(step)
-        return step
+            step.untrained = self._guard.remember(step.model)
+
+    def end(self) -> None:
+        """Takes the watch off the optimizers, after the step or when it raised."""
+        if self._step is not None:
+            self._take_probes_off()
+
+    def finish(self, result: Any) -> Tensor:
+        """Writes the rows of a step that returned.
+
+        Returns:
+            Number of its first bad optimizer call and 1, or 0 if none is, an int64 scalar.
+        """
+        step, self._local.step = self._step, None
+        self._outer = None if step is self._outer else self._outer
+        if step is not None:
+            self._finish(step, result)
+            if step.bad is not None:
+                return step.bad
+        return tf.zeros((), tf.int64)
 
     def _put_probes_on(self, model: Any, optimizers: dict[str, Any]) -> None:
         """Puts them on for the first replica that comes."""
@@ -238,6 +236,8 @@ class Recorder:
                 call.loss = None if loss is None else self._tap(step)(loss, late=step.read_metrics)
             alike = sum(call.key == other.key for other in step.calls)
             added = self._ledger.record(call, step.batch, alike, before=passed.get(STEP, 0))
+            if self._stash is not None and call.bad is not None:
+                step.bad = call.bad if step.bad is None else tf.where(tf.equal(step.bad, 0), call.bad, step.bad)
             passed |= {counter: passed.get(counter, 0) + amount for counter, amount in added.items()}
         self._clock.add(passed)
 
@@ -269,7 +269,8 @@ class Recorder:
                 replicas.gather(call, step.batch if step is not self._outer or replicas.is_lead() else [])
             if replicas.is_lead():
                 self._ledger.prepare(call)
-            self._keep_if_bad(step, call)
+            if step.held is not None:
+                step.held.before_update(grads, variables)
         if call is None:
             return apply(grads, given)
         if not self._applies:
@@ -285,18 +286,14 @@ class Recorder:
             self.has_nested_calls = True
             with own_failures("recording"):
                 self._take_inventory(step)
-                # Tensors of an eager step must not be baked into a function that is traced inside of it.
-                batch = step.batch if step.graph is not None else []
+                in_function = probes.is_in_function(step.graph)
+                batch = [] if in_function else step.batch
                 self._clock.add(self._ledger.record(call, batch, NESTED_CAPACITY))
+                if self._stash is not None and call.bad is not None:
+                    self._stash.note(call.bad, in_function)
         elif replicas.is_lead():
             step.calls.append(call)
         return None
-
-    def _keep_if_bad(self, step: Step, call: Call) -> None:
-        """Not where nothing may branch on a gradient, nor where a bad gradient is how a loss scale is found."""
-        special = call.compiled or call.nested or call.adapts_scale or replicas.is_distributed()
-        if self._stash is not None and call.attached and not special:
-            self._stash.keep(step, call)
 
     @contextlib.contextmanager
     def _inside(self, step: Step) -> Iterator[None]:
@@ -349,3 +346,48 @@ class Recorder:
             used = [v for v in keras_seam.variables_used(step.graph) if v.trainable and id(v) not in tracked]
             self.table.add(used, tracked=False)
         self.num_trainable = len(self.table)
+
+
+class _Watching:
+    """What a recorder does around a step; see `wrap.Around`."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        function: Callable[..., Any],
+        model: Any,
+        optimizers: Optimizers,
+        active: Callable[[], bool],
+        compiled: bool,
+    ) -> None:
+        self._recorder = recorder
+        self._function = written(function)
+        self._model = model
+        self._optimizers = optimizers
+        self._active = active
+        self._compiled = compiled
+        self._local = threading.local()
+
+    def hold(self, arguments: Any) -> None:
+        self._local.held = None
+        if self._active():
+            self._local.held = self._recorder.hold(self._function, self._model, self._optimizers(), arguments)
+
+    def begin(self, arguments: Any) -> None:
+        if not self._active():
+            self._recorder.begin(None, {})
+            return
+        held = getattr(self._local, "held", None)
+        step = Step(self._model, current_graph(), self._function, arguments, compiled=self._compiled, held=held)
+        self._recorder.begin(step, self._optimizers())
+
+    def end(self) -> None:
+        self._recorder.end()
+
+    def finish(self, result: Any) -> Tensor:
+        return self._recorder.finish(result)
+
+    def keep(self, number: Tensor) -> None:
+        held, self._local.held = self._local.held, None
+        if held is not None:
+            self._recorder.keep(held, number)

@@ -1,28 +1,35 @@
-"""Keeps what the first bad step was given: the batch, and the weights and random state from before it.
+"""Keeps what a bad step was given: the batch, and the weights and random state from before it.
 
-The copies are made in a branch that only a bad step takes, so a good one pays for a condition and no copy. The branch
-has to stand before the update, which therefore waits until all gradients are known: it is worth its price only where
-the update waits for them anyway, because a bad one is held back. Weights are copied only if they may have changed again
-by the time the host looks.
+Nothing is copied at a good step that need not be. The forward pass reads every weight anyway; the step only holds on to
+what was read until it knows whether it was bad, and TensorFlow, which shares the memory between a variable and those
+who read it, then writes the new value elsewhere. For many small weights that would cost more than to copy them, so those
+of one shape are copied together. A bad step hands all of it to variables, where the host finds it; that is done by one
+operation, which a good step passes by.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from gradwatch.recording.buffer import STEP, Counters, outside
-from gradwatch.recording.probe import Call, apply_if, raw
-from gradwatch.recording.step import Step
+from gradwatch.recording import keras_seam
+from gradwatch.recording.buffer import Counters, outside
+from gradwatch.recording.probe import current_graph, raw
 
 Tensor = Any
 
+SMALL = 2**14
+"""Entries of a weight up to which it is rather copied, together with others of its shape."""
+
+READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
+
 
 @dataclasses.dataclass(frozen=True)
-class BadStep:
+class Caught:
     """A step with a NaN or Inf.
 
     Args:
@@ -31,8 +38,11 @@ class BadStep:
         model: The model it trains, or `None`.
         optimizers: Its optimizers by name.
         arguments: What it was given: positional and keyword arguments.
-        variables: Variables that the step changed, or that may have changed since.
-        values: Their values from before the step.
+        variables: Variables that the step may have changed.
+        values: Their values from before the step; of those with sparse gradients `tf.IndexedSlices`, the rows that the
+            batch uses.
+        is_complete: Whether no variable is left out.
+        runs_again: Whether the step can be run once more: not if its update is in a `tf.function` of the user's own.
     """
 
     step: int
@@ -41,7 +51,68 @@ class BadStep:
     optimizers: dict[str, Any]
     arguments: tuple[tuple, dict[str, Any]]
     variables: list[Any]
-    values: list[Tensor]
+    values: list[Any]
+    is_complete: bool = True
+    runs_again: bool = True
+
+    def put_back(self) -> None:
+        """Gives the variables the values they had before the step."""
+        for variable, value in zip(self.variables, self.values, strict=True):
+            if isinstance(value, tf.IndexedSlices):
+                variable.scatter_update(value)
+            else:
+                variable.assign(value)
+
+
+@dataclasses.dataclass
+class Held:
+    """What a step holds on to until it knows whether it was bad.
+
+    Args:
+        function: The step as the user wrote it.
+        model: The model it trains, or `None`.
+        optimizers: Its optimizers by name.
+        arguments: What it was called with: positional and keyword arguments.
+        graph: The graph it is traced into, or `None` when it runs eagerly.
+        reads: Variables, and what is read from each before the step.
+        rows: Of variables with a sparse gradient the rows that it is about.
+        left_out: Identities of variables that must not be held as a whole.
+    """
+
+    function: Any
+    model: Any
+    optimizers: dict[str, Any]
+    arguments: tuple[tuple, dict[str, Any]]
+    graph: Any
+    reads: list[tuple[Any, Tensor]]
+    rows: list[tuple[Any, tf.IndexedSlices]] = dataclasses.field(default_factory=list)
+    left_out: set[int] = dataclasses.field(default_factory=set)
+
+    def before_update(self, grads: Sequence[Any], variables: Sequence[Any]) -> None:
+        """To be called before an update: to hold a variable of sparse updates would mean to copy all of it."""
+        for grad, variable in zip(grads, map(raw, variables), strict=True):
+            if isinstance(grad, tf.IndexedSlices) and id(variable) not in self.left_out:
+                self.left_out.add(id(variable))
+                if current_graph() is self.graph:
+                    indices = tf.identity(grad.indices)
+                    self.rows.append((variable, tf.IndexedSlices(tf.gather(variable, indices), indices)))
+
+    def state(self) -> list[tuple[Any, Any]]:
+        """The variables with their values from before the step."""
+        found = {} if self.graph is None else _reads_of_the_step(self.graph)
+        whole = [
+            (variable, value if self.graph is None else found.get(value.op.inputs[0].name, value))
+            for variable, value in self.reads
+            if id(variable) not in self.left_out
+        ]
+        return [*whole, *self.rows]
+
+    def caught(self, number: int, arguments: Any, variables: list[Any], values: list[Any]) -> Caught:
+        """The step as a bad one."""
+        is_complete = len(self.rows) == len(self.left_out)
+        return Caught(
+            number, self.function, self.model, self.optimizers, arguments, variables, values, is_complete=is_complete
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +121,21 @@ class _Place:
 
     Args:
         template: The bad step with types in place of tensors, and without values.
+        unpack: Makes the values of what is in the rooms for them.
         batch: A variable for each tensor among its arguments.
-        values: A variable for each value.
+        values: A variable for each tensor that is kept of the weights.
         number: Number of the optimizer call and 1, or 0 as long as it is empty.
+        branch: The function that fills it, which lives as long as the graph that calls it.
     """
 
-    template: BadStep
+    template: Caught
+    unpack: Callable[[list[Tensor]], list[Any]]
     batch: list[tf.Variable]
     values: list[tf.Variable]
     number: Counters
+    branch: list[Any]
 
-    def take(self) -> BadStep | None:
+    def take(self) -> Caught | None:
         """The bad step, if it is here; then the room is free again."""
         number = int(self.number.variable.numpy()[0])
         if not number:
@@ -71,80 +146,152 @@ class _Place:
         self.number.put({0: 0})
         structure = self.template.arguments
         arguments = tf.nest.pack_sequence_as(structure, _leaves(structure, batch), expand_composites=True)
-        return dataclasses.replace(self.template, step=number - 1, arguments=arguments, values=values)
+        return dataclasses.replace(self.template, step=number - 1, arguments=arguments, values=self.unpack(values))
 
 
 class Stash:
-    """The first bad step of a run.
+    """A bad step of a run: the first one, and then the first one after each time the host asks for another."""
 
-    Args:
-        clock: Counters of the run.
-    """
-
-    def __init__(self, clock: Counters) -> None:
-        self.copies_weights = True
-        self._clock = clock
+    def __init__(self) -> None:
         self._filled = Counters(1)
+        self._inside: Counters | None = None
+        self._runs_again = True
         self._places: list[_Place] = []
-        self._eager: BadStep | None = None
-        self._is_taken = False
+        self._eager: Caught | None = None
+        self._is_filled = False
 
-    def remember(self, step: Step) -> None:
-        """Notes, before a step, the state that it changes without an optimizer: moving statistics, random state."""
-        pairs = [] if step.untrained is None else zip(step.untrained.variables, step.untrained.values, strict=True)
-        known = {id(raw(variable)): value for variable, value in pairs}  # what the guard has read already
-        state = [] if step.model is None else [raw(variable) for variable in step.model.non_trainable_variables]
-        step.state_before = [(v, known[id(v)] if id(v) in known else tf.identity(v)) for v in state]
+    def hold(self, function: Any, model: Any, optimizers: dict[str, Any], arguments: Any) -> Held:
+        """To be called before a step, outside of what XLA compiles."""
+        own = [] if model is None else model.variables
+        trained = [v for o in optimizers.values() if o.built for v in keras_seam.optimizer_variables(o)]
+        scalars = [v for o in optimizers.values() for v in o.variables if len(v.shape) == 0]
+        variables = {id(variable): variable for variable in map(raw, (*own, *trained, *scalars))}
+        reads = [(v, tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype)) for v in variables.values()]
+        return Held(function, model, optimizers, arguments, current_graph(), reads)
 
-    def keep(self, step: Step, call: Call) -> None:
-        """To be called before the update of a call: keeps what its step was given, if it is the first bad one."""
-        trained = [] if step.model is None else step.model.trainable_variables
-        trained = [*trained, *call.variables] if self.copies_weights else []
-        state = {id(variable): variable for variable, _ in step.state_before}
-        own = {id(v): v for v in map(raw, trained) if id(v) not in state}
-        variables = [*state.values(), *own.values()]
-        num_before = len(step.calls)
+    def note(self, number: Tensor, in_function: bool) -> None:
+        """To be called for an optimizer call inside of a loop or function within the step, which the step cannot see.
 
-        def values() -> list[Tensor]:
-            return [*(value for _, value in step.state_before), *(tf.identity(variable) for variable in own.values())]
+        Args:
+            number: Number of the call and 1 if it is bad, else 0, an int64 scalar.
+            in_function: Whether it is in a `tf.function` of the user's own.
+        """
+        self._runs_again &= not in_function
+        self._inside = self._inside or Counters(1)
+        self._inside.put({0: _first(self._inside[0], number)})
 
-        if tf.executing_eagerly():
-            if not self._is_taken and self._eager is None and not bool(call.finite):
-                number = int(self._clock[STEP]) + num_before
-                self._eager = _bad_step(step, number, step.arguments, variables, values())
+    def keep(self, held: Held, number: Tensor) -> None:
+        """To be called after the step, in the same graph.
+
+        Args:
+            held: What `hold` returned.
+            number: Number of its first bad optimizer call and 1, or 0 if there was none, an int64 scalar.
+        """
+        if self._inside is not None:
+            number = _first(number, self._inside[0])
+            self._inside.put({0: 0})
+        if held.graph is None:
+            if not self._is_filled and int(number):
+                variables, values = map(list, zip(*held.state(), strict=True))
+                self._eager = held.caught(int(number) - 1, held.arguments, variables, values)
+                self._is_filled = True
             return
-        tensors, structure = _parts_of(step.arguments)
+        state = held.state()
+        tensors, structure = _parts_of(held.arguments)
+        packed, unpack = _packed([value for _, value in state])
         place = _Place(
-            _bad_step(step, -1, structure, variables, []),
+            held.caught(-1, structure, [variable for variable, _ in state], []),
+            unpack,
             [_room(tensor.dtype) for tensor in tensors],
-            [_room(variable.dtype) for variable in variables],
+            [_room(tensor.dtype) for tensor in packed],
             Counters(1),
+            [],
         )
         self._places.append(place)
 
-        def save() -> None:
-            for room, value in zip((*place.batch, *place.values), (*tensors, *values()), strict=True):
-                room.assign(value)
-            place.number.put({0: self._clock[STEP] + num_before + 1})
-            self._filled.put({0: 1})
+        def save(number: Tensor, *tensors: Tensor) -> Tensor:
+            def fill() -> Tensor:
+                for room, value in zip((*place.batch, *place.values), tensors, strict=True):
+                    room.assign(value)
+                place.number.put({0: number})
+                self._filled.put({0: 1})
+                return tf.constant(True)
 
-        apply_if(tf.logical_and(tf.logical_not(call.finite), tf.equal(self._filled[0], 0)), save)
+            return tf.cond(tf.equal(self._filled[0], 0), fill, lambda: tf.constant(False))
 
-    def take(self) -> BadStep | None:
-        """The first bad step, once; what comes after it is not kept."""
-        if self._is_taken:
-            return None
+        place.branch.extend(_only_if(number > 0, save, [number, *tensors, *packed]))
+
+    def take(self) -> Caught | None:
+        """The bad step that is kept, once."""
         kept = (place.take() for place in self._places)
-        found = self._eager or next((bad for bad in kept if bad is not None), None)
-        if found is not None:
-            self._is_taken = True
-            self._eager = None
-            self._places.clear()
-        return found
+        found, self._eager = self._eager or next((bad for bad in kept if bad is not None), None), None
+        return None if found is None else dataclasses.replace(found, runs_again=self._runs_again)
+
+    def ask_for_another(self) -> None:
+        """From now on the next bad step is kept."""
+        self._is_filled = False
+        self._filled.put({0: 0})
 
 
-def _bad_step(step: Step, number: int, arguments: Any, variables: list[Any], values: list[Tensor]) -> BadStep:
-    return BadStep(number, step.function, step.model, step.optimizers, arguments, variables, values)
+def _first(number: Tensor, other: Tensor) -> Tensor:
+    """The first of two numbers that is not 0."""
+    return tf.where(tf.equal(number, 0), other, number)
+
+
+def _only_if(wanted: Tensor, function: Callable[..., Tensor], arguments: list[Tensor]) -> list[Any]:
+    """Calls a function that returns a bool if `wanted`, as one operation; returns what has to be kept alive.
+
+    A `tf.cond` is taken apart into operations for each argument, which at a good step is most of what it costs.
+    """
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in arguments]
+    then = tf.function(function, autograph=False).get_concrete_function(*specs)
+    inputs = [*arguments, *then.captured_inputs]
+    specs += [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in then.captured_inputs]
+    otherwise = tf.function(lambda *values: tf.constant(False), autograph=False).get_concrete_function(*specs)
+    tf.raw_ops.If(cond=wanted, input=inputs, Tout=[tf.bool], then_branch=then, else_branch=otherwise)
+    return [then, otherwise]
+
+
+def _reads_of_the_step(graph: Any) -> dict[str, Tensor]:
+    """For each variable, by the name of its handle, what was read first, if nothing can have written to it before."""
+    found: dict[str, Tensor] = {}
+    written: set[str] = set()
+    for operation in graph.get_operations():
+        handles = [tensor.name for tensor in operation.inputs if tensor.dtype == tf.resource]
+        if operation.type == "ReadVariableOp":
+            if handles[0] not in written and operation.outputs[0].consumers():
+                found.setdefault(handles[0], operation.outputs[0])
+        elif operation.type not in READS:
+            written.update(handles)
+    return found
+
+
+def _packed(values: list[Any]) -> tuple[list[Tensor], Callable[[list[Tensor]], list[Any]]]:
+    """Values as few tensors, small ones of a shape as one; and what makes values of these tensors again."""
+    groups: dict[Any, list[int]] = {}
+    for position, value in enumerate(values):
+        is_small = not isinstance(value, tf.IndexedSlices) and math.prod(value.shape) <= SMALL
+        groups.setdefault((value.dtype, *value.shape) if is_small else position, []).append(position)
+    packed: list[Tensor] = []
+    for members in groups.values():
+        first = values[members[0]]
+        if isinstance(first, tf.IndexedSlices):
+            packed += [first.values, first.indices]
+        else:
+            packed.append(first if len(members) == 1 else tf.stack([values[position] for position in members]))
+    is_sparse = [isinstance(value, tf.IndexedSlices) for value in values]
+
+    def unpack(tensors: list[Tensor]) -> list[Any]:
+        left, unpacked = list(tensors), list(is_sparse)
+        for members in groups.values():
+            tensor = left.pop(0)
+            if is_sparse[members[0]]:
+                tensor = tf.IndexedSlices(tensor, left.pop(0))
+            for position, value in zip(members, [tensor] if len(members) == 1 else tf.unstack(tensor), strict=True):
+                unpacked[position] = value
+        return unpacked
+
+    return packed, unpack
 
 
 def _parts_of(arguments: Any) -> tuple[list[Tensor], Any]:

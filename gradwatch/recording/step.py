@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch.recording.guard import Untrained
-from gradwatch.recording.probe import Call
+from gradwatch.recording.probe import Call, current_graph
+from gradwatch.recording.stash import Held
 from gradwatch.recording.tapes import Tapes
 
 Tensor = Any
@@ -23,36 +24,36 @@ class Step:
     Args:
         model: The model, or `None`.
         graph: The graph it is traced into, or `None` when it runs eagerly.
-        batch: Tensors among its arguments.
-        compiled: Whether XLA compiles it.
         function: The step as the user wrote it.
         arguments: What it was called with: positional arguments and keyword arguments.
-        optimizers: The optimizers by name.
+        compiled: Whether XLA compiles it.
         only_asks: Whether it is traced only to ask where a gradient is cut; then no update is made.
+        held: What is held from before it in case that it is bad, or `None`.
+        batch: Tensors among its arguments.
         untrained: Weights that are not trained, from before the step; `None` where no update may be held back.
         has_replicas: Whether it runs on several replicas.
         of_optimizers: Identities of the variables that belong to optimizers.
         calls: Calls of optimizers so far that are still to be recorded.
         loss: The loss as last seen, or `None`.
         tapes: What its tapes have done so far.
-        state_before: Variables that the step may change without an optimizer, with their values from before it.
+        bad: Number of the first bad call of an optimizer and 1, or 0, once that is known.
     """
 
     model: Any
     graph: Any
-    batch: list[Tensor]
-    compiled: bool
     function: Callable[..., Any] | None = None
     arguments: tuple[tuple, dict[str, Any]] = ((), {})
-    optimizers: dict[str, Any] = dataclasses.field(default_factory=dict)
+    compiled: bool = False
     only_asks: bool = False
+    held: Held | None = None
+    batch: list[Tensor] = dataclasses.field(default_factory=list)
     untrained: Untrained | None = None
     has_replicas: bool = False
     of_optimizers: set[int] = dataclasses.field(default_factory=set)
     calls: list[Call] = dataclasses.field(default_factory=list)
     loss: Tensor | None = None
     tapes: Tapes = dataclasses.field(default_factory=Tapes)
-    state_before: list[tuple[Any, Tensor]] = dataclasses.field(default_factory=list)
+    bad: Tensor | None = None
 
     @property
     def is_current(self) -> bool:
@@ -62,11 +63,6 @@ class Step:
     def read_metrics(self) -> list[Tensor]:
         """The values of the metrics as they are now, among them the mean of the loss."""
         return [variable.value.read_value() for variable in getattr(self.model, "metrics_variables", [])]
-
-
-def current_graph() -> Any:
-    """The graph that is being traced into, or `None` where operations run at once."""
-    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
 def tensors_in(arguments: Any) -> list[Tensor]:

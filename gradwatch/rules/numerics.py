@@ -12,8 +12,13 @@ import numpy.typing as npt
 from gradwatch import schema, summary
 from gradwatch.causes import Cause
 from gradwatch.log import Log
-from gradwatch.records import Segment
+from gradwatch.records import Origin, Segment
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed, plural
+
+_MOST_ORIGINS = 3
+
+_LATER = ("in the weights", "optimizer")
+"""Kinds of cause that a step after a bad one may have although it is no fault of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,22 +64,25 @@ class NonFiniteGradient(Rule):
         "Look in the first layer named, and in the loss, for a logarithm, square root, division, power or exponential "
         "of a number that can be zero, negative or very large: clip its argument or add a small constant inside of it. "
         'If the gradients grew over the steps before, lower the learning rate or set `clipnorm`. on_nonfinite="skip" '
-        "keeps such an update away from the weights, and names the operation and the line; so does `fail_fast=True`."
+        "keeps such an update away from the weights."
     )
     precedence: ClassVar[int] = -1
 
     patience: int = 30
 
     def check(self, log: Log) -> Iterator[Finding]:
-        """Yields one finding about the first bad step; its value is the number of NaN and Inf entries in it."""
+        """Yields one finding about the first bad step, and one about the first of each further origin.
+
+        The value is the number of NaN and Inf entries in that step.
+        """
         _require_steps(log)
         masks = [summary.nonfinite(segment) for segment in log.segments]
         if any(mask is None for mask in masks):
             raise Skip("None of `nan_count`, `inf_count` and `grad_norm` was taken.")
         bad = [np.asarray(mask.any(axis=1)) for mask in masks if mask is not None]  # [steps] each
         hits = _in_order(log, [b & ~self._recovering(s, b) for s, b in zip(log.segments, bad, strict=True)])
-        if hits:
-            yield self._finding(log, hits)
+        for each in _by_origin(log, hits):
+            yield self._finding(log, each)
 
     def _recovering(self, segment: Segment, bad: summary.Mask) -> summary.Mask:
         """Which calls were held back by a loss scale that is finding its level.  # [steps]."""
@@ -130,6 +138,8 @@ class NonFiniteGradient(Rule):
 class NonFiniteLoss(Rule):
     """The loss of a step is NaN or Inf.
 
+    Where it never is, and no gradient either, but a metric is, an info says that nothing is wrong but the metric.
+
     References:
         Keras, `keras.callbacks.TerminateOnNaN`.
     """
@@ -154,6 +164,14 @@ class NonFiniteLoss(Rule):
                 "The loss of no step was seen. It is heard from `compute_loss`, or found in what the step returns."
             )
         hits = _in_order(log, bad)
+        metrics = log.info.nonfinite_metrics
+        if metrics and not hits and all(segment.is_finite for segment in log.segments):
+            yield self.finding(
+                f"Only {plural(len(metrics), 'metric')} came out as NaN or Inf: {listed(metrics)}. The loss and all "
+                "gradients are finite, so training is not harmed.",
+                severity=Severity.INFO,
+                remedy="Look in the metric for a division by a count or a sum that may be zero, or a logarithm.",
+            )
         if hits:
             word = "NaN" if np.isnan(hits[0].first("loss")) else "infinite"
             cause = _origin(log, hits)
@@ -201,8 +219,31 @@ class NonFiniteInput(Rule):
 
 
 def _origin(log: Log, hits: list[_Hits]) -> Cause | None:
-    """What made the first NaN or Inf of the first hit, if that was found out."""
-    return log.info.origin_of(int(hits[0].steps[0]))
+    """What made the first NaN or Inf of the hits, if that was found out.
+
+    It is that of the very first, but while a loss scale comes down nobody asks: then it is the first one after that.
+    """
+    steps = {int(step) for hit in hits for step in hit.steps} if hits[0].first("loss_scale") > 1 else set()
+    steps.add(int(hits[0].steps[0]))
+    return next((each.cause for each in _origins(log) if each.step in steps), None)
+
+
+def _origins(log: Log) -> list[Origin]:
+    return sorted(log.info.origins, key=lambda origin: origin.step)
+
+
+def _by_origin(log: Log, hits: list[_Hits]) -> Iterator[list[_Hits]]:
+    """The hits from the first on, and those from the first of each further origin on."""
+    told = [_origin(log, hits)] if hits else []
+    if hits:
+        yield hits
+    for origin in _origins(log):
+        after = [_Hits(hit.segment, hit.rows[hit.steps >= origin.step]) for hit in hits]
+        after = sorted((hit for hit in after if len(hit.rows)), key=lambda hit: int(hit.steps[0]))
+        is_new = origin.cause.kind not in _LATER and origin.cause not in told and len(told) < _MOST_ORIGINS
+        if is_new and after and after[0].steps[0] == origin.step:
+            told.append(origin.cause)
+            yield after
 
 
 def _mend(cause: Cause | None) -> str | None:

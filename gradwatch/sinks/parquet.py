@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from gradwatch import records, store
 from gradwatch.records import RunInfo, Segment, VariableInfo
@@ -64,6 +65,18 @@ class ParquetSink:
         if self._pending:
             self._directory.append(records.join(self._pending))
             self._pending.clear()
+
+    def add_bad_step(self, about: dict[str, Any], arrays: Sequence[store.StoredArray]) -> None:
+        """Writes a bad step, whole or not at all; see `gradwatch.load_bad_step`.
+
+        Args:
+            about: What JSON can hold of it.
+            arrays: The rest.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self._directory.add_bad_step(about, arrays)
 
     def close(self) -> None:
         """Flushes and closes the directory; a second call does nothing."""

@@ -4,6 +4,8 @@ The rows are tidy Parquet that pandas, DuckDB and Polars read as it is; what mak
 segments, facts about the run, checksums) stands as JSON beside them. Nothing is ever pickled.
 """
 
-from gradwatch.store.directory import RunDirectory, check_writable, read, write
+from gradwatch.store.bad_step import StoredArray
+from gradwatch.store.bad_step import read as read_bad_step
+from gradwatch.store.directory import RunDirectory, bad_steps, check_writable, read, write
 
-__all__ = ["RunDirectory", "check_writable", "read", "write"]
+__all__ = ["RunDirectory", "StoredArray", "bad_steps", "check_writable", "read", "read_bad_step", "write"]

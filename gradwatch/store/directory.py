@@ -18,7 +18,7 @@ from typing import Any
 
 from gradwatch.errors import LogFormatError
 from gradwatch.records import RunInfo, Segment, VariableInfo
-from gradwatch.store import atomic, header, part
+from gradwatch.store import atomic, bad_step, header, part
 
 MANIFEST = "_manifest.json"
 SUFFIX = ".parquet"
@@ -80,6 +80,21 @@ def read(path: StrPath) -> tuple[tuple[VariableInfo, ...], tuple[Segment, ...], 
         )
     only = part.open_part(path)
     return only.variables, part.load([only], only.variables), only.info
+
+
+def bad_steps(path: StrPath) -> dict[int, pathlib.Path]:
+    """The bad steps of a run directory: their numbers, and where they are.
+
+    Raises:
+        FileNotFoundError: If there is no run.
+        LogFormatError: If it is not a run directory of gradwatch, is damaged, or was written by a newer version.
+    """
+    directory = pathlib.Path(path)
+    manifest = _read_manifest(directory)
+    if manifest is None:
+        raise FileNotFoundError(f"There is no run. Received: {str(path)!r}. Expected a run directory of gradwatch.")
+    run = int(manifest["run"])
+    return {step: bad_step.path_of(directory, run, step) for n, step in bad_step.numbers_in(directory) if n == run}
 
 
 class RunDirectory:
@@ -163,6 +178,20 @@ class RunDirectory:
             path = _part_path(self._path, self._number, self._num_parts)
             part.write(path, self._variables, segments, self._info, numbers=numbers)
             self._num_parts += 1
+
+    def add_bad_step(self, about: dict[str, Any], arrays: Sequence[bad_step.StoredArray]) -> None:
+        """Writes a bad step, whole or not at all.
+
+        Args:
+            about: What JSON can hold of it; `step` is its number.
+            arrays: The rest.
+
+        Raises:
+            ValueError: If it is closed.
+            OSError: If it cannot be written.
+        """
+        self._check_open()
+        bad_step.write(bad_step.path_of(self._path, self._number, about["step"]), about, arrays)
 
     def close(self) -> None:
         """Writes the last manifest. The second call does nothing."""
@@ -269,8 +298,12 @@ def _remove_other_parts(path: pathlib.Path, number: int) -> None:
     for run, count in _part_numbers(path):
         if run != number:
             _part_path(path, run, count).unlink(missing_ok=True)
+    for run, step in bad_step.numbers_in(path):
+        if run != number:
+            bad_step.path_of(path, run, step).unlink(missing_ok=True)
     for leftover in path.glob(f".*{atomic.TEMPORARY_SUFFIX}"):
-        if _PART_NAME.fullmatch(leftover.name[1 : -len(atomic.TEMPORARY_SUFFIX)]):
+        name = leftover.name[1 : -len(atomic.TEMPORARY_SUFFIX)]
+        if _PART_NAME.fullmatch(name) or bad_step.NAME.fullmatch(name):
             leftover.unlink(missing_ok=True)
 
 

@@ -110,7 +110,7 @@ def open_part(path: pathlib.Path) -> Part:
         FileNotFoundError: If it is not there.
         LogFormatError: If it is not a gradwatch log, is damaged, or was written by a newer version.
     """
-    with _translated(path):
+    with translated(path):
         metadata = pq.read_metadata(path)
         text = (metadata.metadata or {}).get(METADATA_KEY)
         if text is None:
@@ -153,7 +153,7 @@ def load(parts: Sequence[Part], variables: Sequence[VariableInfo]) -> tuple[Segm
 def _fill(path: pathlib.Path, stored: StoredSegment, segment: Segment) -> None:
     """Writes what is stored into the arrays of `segment`."""
     start, checksum = 0, 0
-    with _translated(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with translated(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         for row_group in stored.row_groups:
             table = file.read_row_group(row_group, columns=[*segment.steps, *segment.values])
             chunk = segment.take(slice(start, start + table.num_rows // rows.width(segment)))
@@ -198,7 +198,7 @@ def _pointing_to(variables: Sequence[VariableInfo], part: Part, stored: StoredSe
     if part.variables == tuple(variables):
         return stored.segment
     positions = {variable.path: index for index, variable in enumerate(variables)}
-    with _translated(part.path):
+    with translated(part.path):
         indices = [positions[variable.path] for variable in part.variables]
     return dataclasses.replace(
         stored.segment,
@@ -212,7 +212,7 @@ def _key(segment: Segment) -> Hashable:
 
 
 @contextlib.contextmanager
-def _translated(path: pathlib.Path) -> Iterator[None]:
+def translated(path: pathlib.Path) -> Iterator[None]:
     """Turns what Arrow or a wrong description raises into one clear error; the system's own errors pass."""
     try:
         yield

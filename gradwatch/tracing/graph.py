@@ -93,7 +93,7 @@ class Flow:
             functions = tf_seam.functions_called(operation)
             if functions:
                 self._add_call(place, operation, sources, targets, functions)
-            elif operation.type in SHAPE_ONLY:
+            elif operation.type in SHAPE_ONLY or _is_idle(operation):
                 continue
             elif operation.type == "IdentityN" and not has_own_gradient(operation):
                 for source, target in zip(sources, targets, strict=True):
@@ -167,6 +167,11 @@ class Flow:
         if operation.graph is not self.graph or other.graph is not self.graph:
             return False
         return self.order[operation.name] < self.order[other.name]
+
+
+def _is_idle(operation: Operation) -> bool:
+    """Whether it is a read of which nothing is made, as those that are held in case that the step is bad."""
+    return operation.type == "ReadVariableOp" and not operation.outputs[0].consumers()
 
 
 def has_own_gradient(operation: Operation) -> bool:

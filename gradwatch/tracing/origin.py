@@ -18,6 +18,7 @@ import tensorflow as tf
 from gradwatch.causes import Cause
 from gradwatch.tracing import tf_seam
 from gradwatch.tracing.graph import READS
+from gradwatch.tracing.inputs import bad_rows
 from gradwatch.tracing.source import layer_of, source_of
 
 Tensor = Any
@@ -27,6 +28,7 @@ MOST_TURNS = 1000
 """Turns of a loop that are run one by one."""
 
 _BACKWARD = "gradient_tape/"
+_LOSS = ("compute_loss/", "compile_loss/")
 _NAN, _INF = 1, 2
 
 
@@ -67,27 +69,26 @@ def cause_of(found: Found, layers: Collection[str], batch_size: int | None = Non
     """What was found in words.
 
     Args:
-        found: What `find_origin` found.
+        found: What `find_origin` found, unless that is the batch.
         layers: Names of layers and models.
         batch_size: Number of rows of the batch.
     """
     operation = found.operation
-    if operation.type == "Placeholder":
-        return Cause("in the batch", detail=_bad_rows(found.output, batch_size))
     if operation.type in READS:
         return Cause("in the weights", operation.name, operation.type, layer_of(operation, layers))
     backward = operation.name.startswith(_BACKWARD)
     home = _forward_of(operation) if backward else operation
     source, code = (None, None) if home is None else source_of(home)
     scope = operation if home is None else home
+    forward = "loss" if home is not None and _is_of_loss(home, layers) else "forward"
     return Cause(
-        "backward" if backward else "forward",
+        "backward" if backward else forward,
         operation.name,
         operation.type,
         layer_of(scope, layers),
         source,
         code,
-        "; ".join(filter(None, [_given(found), _bad_rows(found.output, batch_size)])) or None,
+        "; ".join(filter(None, [_given(found), bad_rows(found.output, batch_size)])) or None,
     )
 
 
@@ -220,6 +221,23 @@ def _belongs(operation: Operation, scope: str) -> bool:
     return not operation.name.startswith(_BACKWARD) and scope in (own, operation.name)
 
 
+def _is_of_loss(operation: Operation, layers: Collection[str]) -> bool:
+    """Whether it is outside of all layers, and either Keras calls it for a loss or it is made of what a layer made."""
+    if layer_of(operation, layers):
+        return False
+    if operation.name.startswith(_LOSS):
+        return True
+    waiting, seen = [operation], {operation.name}
+    while waiting:
+        for source in waiting.pop().inputs:
+            if source.op.name not in seen:
+                if layer_of(source.op, layers) and source.op.type not in READS:
+                    return True
+                seen.add(source.op.name)
+                waiting.append(source.op)
+    return False
+
+
 def _given(found: Found) -> str:
     """What it was given: the range, and how many numbers are zero or negative."""
     texts = [_described(values.astype(np.float64)) for values in found.inputs if values.size]
@@ -237,14 +255,3 @@ def _described(values: np.ndarray) -> str:
     counts = ((values == 0, "0"), (values < 0, "negative"), (~np.isfinite(values), "not finite"))
     odd = [f"{mask.sum()} of them {word}" for mask, word in counts if mask.any()]
     return ", ".join([f"{values.size} numbers from {finite.min():.3g} to {finite.max():.3g}", *odd])
-
-
-def _bad_rows(output: np.ndarray, batch_size: int | None) -> str:
-    """Rows of the batch with something bad, where the first dimension is that of the batch."""
-    if batch_size is None or output.ndim == 0 or len(output) != batch_size:
-        return ""
-    rows = np.flatnonzero(~np.isfinite(output.reshape(batch_size, -1)).all(axis=1))
-    shown = ", ".join(str(row) for row in rows[:5])
-    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    word = "row" if len(rows) == 1 else "rows"
-    return f"{word} {shown}{more} of the batch of {batch_size}" if len(rows) else ""

@@ -20,7 +20,7 @@ _OWN = pathlib.Path(__file__).parents[1]
 _LIBRARIES = tuple(
     str(pathlib.Path(path).parent) + os.sep for path in (keras.__file__, tf.__file__, np.__file__, _OWN / "__init__.py")
 )
-_ENTRY = str(_OWN / "recording" / "session.py")
+_ENTRY = str(_OWN / "recording" / "wrap.py")
 """The step that is traced is called from here: what is above it is the program around the step, not the step."""
 
 
@@ -37,7 +37,7 @@ def source_of(operation: Any) -> tuple[str | None, str | None]:
 def line_of(frames: Sequence[tuple[str, int]]) -> tuple[str | None, str | None]:
     """The same of a stack, the outermost frame first, as pairs of file and line."""
     entries = [number for number, (filename, _) in enumerate(frames) if filename == _ENTRY]
-    inside = list(frames)[entries[0] + 1 if entries else 0 :]
+    inside = list(frames)[entries[-1] + 1 if entries else 0 :]
     outer = [frame for frame in inside if not _is_library(frame[0])]
     own = [frame for frame in outer if not frame[0].startswith(_installed())]
     if not outer:

@@ -28,7 +28,12 @@ def operations(num_layers, options):
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     callbacks = [] if options is None else [gradwatch.GradientWatch(**options)]
     model.fit(features(8)[:16], labels()[:16], verbose=0, callbacks=callbacks)
-    return collections.Counter(operation.type for operation in graphs[-1].get_operations())
+    return collections.Counter(operation.type for operation in graphs[-1].get_operations() if _runs(operation))
+
+
+def _runs(operation):
+    """Whether TensorFlow runs it: a read that nobody uses is left out."""
+    return operation.type != "ReadVariableOp" or bool(operation.outputs[0].consumers())
 
 
 def added(num_layers, options):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gradwatch.recording import session
+from gradwatch.recording import wrap
 from gradwatch.tracing import source
 
 HERE = str(pathlib.Path(__file__).relative_to(pathlib.Path.cwd()))
@@ -37,8 +37,8 @@ def test_a_library_is_named_where_nothing_else_is_there():
 
 
 def test_what_called_the_step_is_no_line_of_the_step():
-    assert source.line_of([(__file__, 1), (session.__file__, 2), (keras.__file__, 3)]) == (None, None)
-    assert source.line_of([(__file__, 1), (session.__file__, 2), (__file__, 3)])[0] == f"{HERE}:3"
+    assert source.line_of([(__file__, 1), (wrap.__file__, 2), (keras.__file__, 3)]) == (None, None)
+    assert source.line_of([(__file__, 1), (wrap.__file__, 2), (__file__, 3)])[0] == f"{HERE}:3"
 
 
 def test_layer():
