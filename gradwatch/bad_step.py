@@ -65,7 +65,7 @@ class BadStep:
         if any(misfits):
             raise ValueError(
                 f"The model {model.name!r} is not the one that was trained. Received: a model with "
-                f"{'; '.join(filter(None, misfits))}. Make it by the same code, and call it once if it is not built yet."
+                f"{'; '.join(filter(None, misfits))}. Make it by the same code, and call it once if it is not built."
             )
         scalars = [v for v in getattr(getattr(model, "optimizer", None), "variables", ()) if len(v.shape) == 0]
         for variable, (_, value) in (*pairs, *_matched(scalars, self.optimizer)):
@@ -104,8 +104,8 @@ def load_bad_step(run_dir: str | os.PathLike[str], step: int | None = None) -> B
     steps = store.bad_steps(run_dir)
     if not steps:
         raise FileNotFoundError(
-            f"There is no bad step. Received: {os.fspath(run_dir)!r}. One is kept at the first NaN or Inf of a run with "
-            "a `run_dir`, unless `save_bad_step=False`."
+            f"There is no bad step. Received: {os.fspath(run_dir)!r}. One is kept at the first NaN or Inf of a run "
+            "with a `run_dir`, unless `save_bad_step=False`."
         )
     if step is not None and step not in steps:
         raise ValueError(

@@ -1,9 +1,9 @@
 """Keeps what a bad step was given: the batch, and the weights and random state from before it.
 
-Nothing is copied at a good step that need not be. The forward pass reads every weight anyway; the step only holds on to
-what was read until it knows whether it was bad, and TensorFlow, which shares the memory between a variable and those
-who read it, then writes the new value elsewhere. For many small weights that would cost more than to copy them, so those
-of one shape are copied together. A bad step hands all of it to variables, where the host finds it; that is done by one
+A good step copies nothing that it need not. The forward pass reads every weight anyway; the step only holds on to what
+was read until it knows whether it was bad, and TensorFlow, which shares the memory between a variable and those who
+read it, then writes the new value elsewhere. For many small weights that would cost more than to copy them, so those of
+one shape are copied together. A bad step hands all of it to variables, where the host finds it; that is done by one
 operation, which a good step passes by.
 """
 

@@ -30,7 +30,7 @@ def bad_ones(function: Callable[..., Any], arguments: tuple, options: dict[str, 
 
 
 def named(function: Callable[..., Any], arguments: tuple, options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The inputs of a step with their names: those that `fit` gives its steps, or those of the function's parameters."""
+    """The inputs of a step with their names, as `fit` calls them, or as the parameters of the function are called."""
     names = _names(function, len(arguments))
     if len(arguments) == 1 and not options:
         (only,) = arguments

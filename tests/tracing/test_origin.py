@@ -64,7 +64,7 @@ def test_a_bad_batch_is_named_with_its_rows():
     x[[1, 7], 2] = np.nan
     found = causes(cut_programs.Own(), x)
     assert found["NonFiniteInput"].kind == "in the batch"
-    assert found["NonFiniteInput"].detail == "rows 1, 7 of the batch of 16"
+    assert found["NonFiniteInput"].detail == "x: rows 1, 7 of the batch of 16"
 
 
 def test_bad_weights_are_named():
@@ -81,7 +81,7 @@ def test_in_the_loss():
     model = cut_programs.Own()
     model.compile("sgd", loss)
     cause = causes(model)["NonFiniteLoss"]
-    assert (cause.kind, cause.op_type) == ("forward", "Log")
+    assert (cause.kind, cause.op_type) == ("loss", "Log")
     assert cause.source.endswith(f"test_origin.py:{line_of(loss)}")
 
 
