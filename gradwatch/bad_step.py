@@ -140,7 +140,7 @@ def encoded(arguments: Any) -> tuple[Any, list[StoredArray]]:
     arrays: list[StoredArray] = []
 
     def keep(tensor: Any) -> int:
-        arrays.append(StoredArray("argument", str(len(arrays)), np.asarray(tensor)))
+        arrays.append(StoredArray("argument", str(len(arrays)), _as_numpy(tensor)))
         return len(arrays) - 1
 
     def encode(value: Any) -> Any:
@@ -157,6 +157,15 @@ def encoded(arguments: Any) -> tuple[Any, list[StoredArray]]:
         return {"value": value if isinstance(value, str | int | float | bool) else None}
 
     return encode(arguments), arrays
+
+
+def _as_numpy(tensor: Any) -> npt.NDArray:
+    """The entries; text as bytes objects, as TensorFlow has it."""
+    values = tensor.numpy() if hasattr(tensor, "numpy") else tensor
+    values = np.asarray(values, object if isinstance(values, bytes) else None)
+    if values.dtype.kind == "U":
+        values = np.char.encode(values, "utf-8")
+    return values.astype(object) if values.dtype.kind == "S" else values
 
 
 def _decoded(encoding: Any, arrays: Sequence[npt.NDArray]) -> Any:

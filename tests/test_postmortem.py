@@ -66,7 +66,7 @@ def test_first_in_the_forward_pass(mode):
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_first_in_the_loss(mode):
     def loss(y, prediction):
-        return tf.reduce_mean(tf.sqrt(y) * prediction, -1)
+        return tf.reduce_mean(tf.sqrt(y) * prediction**2, -1)
 
     x, y = data()
     y[20] = -1.0
@@ -137,7 +137,7 @@ def test_the_first_of_each_new_origin(monkeypatch):
     def loss(y, prediction):
         logs = tf.math.log(y[:, 0])  # first
         roots = tf.sqrt(y[:, 1])  # second
-        return tf.reduce_mean((logs + roots) * prediction[:, 0])
+        return tf.reduce_mean((logs + roots) * prediction[:, 0] ** 2)
 
     traced = []
     origin = gradwatch.trial.Trial.origin
@@ -188,7 +188,7 @@ def test_with_accumulation_and_dropout():
     y[40] = 0.0
 
     def loss(y, prediction):
-        return tf.reduce_mean(tf.math.log(y) * prediction, -1)
+        return tf.reduce_mean(tf.math.log(y) * prediction**2, -1)
 
     optimizer = keras.optimizers.SGD(1e-3, gradient_accumulation_steps=2)
     watch = fitted(model_with(layers.Dropout(0.5), loss=loss, optimizer=optimizer), x, y)
