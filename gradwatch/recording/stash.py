@@ -160,12 +160,14 @@ class Stash:
         self._eager: Caught | None = None
         self._is_filled = False
 
-    def hold(self, function: Any, model: Any, optimizers: dict[str, Any], arguments: Any) -> Held:
-        """To be called before a step, outside of what XLA compiles."""
+    def hold(self, function: Any, model: Any, optimizers: dict[str, Any], arguments: Any) -> Held | None:
+        """To be called before a step, outside of what XLA compiles; `None` if its variables are on several replicas."""
         own = [] if model is None else model.variables
         trained = [v for o in optimizers.values() if o.built for v in keras_seam.optimizer_variables(o)]
         scalars = [v for o in optimizers.values() for v in o.variables if len(v.shape) == 0]
         variables = {id(variable): variable for variable in map(raw, (*own, *trained, *scalars))}
+        if any(isinstance(variable, tf.distribute.DistributedValues) for variable in variables.values()):
+            return None
         reads = [(v, tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype)) for v in variables.values()]
         return Held(function, model, optimizers, arguments, current_graph(), reads)
 

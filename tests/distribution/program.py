@@ -84,17 +84,20 @@ def result_of(model, watch, error):
     result["norms"] = np.where(np.isfinite(norms := segment.values["grad_norm"]), norms, -1).tolist()
     if "update_norm" in segment.values:
         result["updates"] = segment.values["update_norm"].tolist()
+    findings = watch.diagnosis.findings
+    result["causes"] = [(f.rule, f.cause.kind, f.cause.op_type, len(f.variables)) for f in findings if f.cause]
     result["error"] = None if error is None else [type(error).__name__, error.step, str(error)]
     return result
 
 
-def run(options, bad=False, sgd=False, batches=4, epochs=2, **compile_args):
+def run(options, bad=False, sgd=False, cut=False, batches=4, epochs=2, **compile_args):
     """One run of the program.
 
     Args:
         options: Options of the watch; `None` runs unwatched.
         bad: Put a NaN into the third batch, in the half of the second replica.
         sgd: Train with plain SGD, which moves every weight by its rate times the gradient.
+        cut: Round what the first layer makes, so that it has no gradient.
         batches: Number of batches in an epoch.
         epochs: Number of epochs.
         compile_args: For `compile`.
@@ -104,6 +107,9 @@ def run(options, bad=False, sgd=False, batches=4, epochs=2, **compile_args):
         x[41] = np.nan
     with strategy.scope():
         model, _ = mlp()
+        if cut:
+            first = model.layers[0]
+            model = keras.Sequential([first, keras.layers.Lambda(lambda x: tf.round(x)), *model.layers[1:]])
         optimizer = keras.optimizers.SGD(0.5) if sgd else keras.optimizers.Adam(0.01)
         compile_args |= {"run_eagerly": arguments["run_eagerly"]}
         model.compile(optimizer, "sparse_categorical_crossentropy", **compile_args)

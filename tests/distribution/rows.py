@@ -22,6 +22,7 @@ RUNS = {
     "stopped": {"options": {"fail_fast": True}, "bad": True},
     "skipped": {"options": {"on_nonfinite": "skip"}, "bad": True, "batches": 3, "epochs": 1},
     "recorded": {"options": {}, "bad": True},
+    "cut": {"options": {}, "cut": True, "batches": 1, "epochs": 1},
 }
 
 

@@ -73,6 +73,11 @@ def test_skip_leaves_no_trace_of_the_bad_batch(row):
         assert worker["skipped"]["state"] == worker["before"]["state"]
 
 
+def test_a_cut_is_named(row):
+    for worker in row.results:
+        assert worker["cut"]["causes"] == [["DetachedVariable", "not differentiable", "Round", 2]]
+
+
 def test_mirrored_and_workers_record_the_same():
     """The same program on two devices of one process and in two processes."""
     mirrored, workers = (row.results[0]["sgd"] for row in (LOOP, WORKERS))

@@ -9,6 +9,8 @@ from tracing import cut_programs, nan_programs
 
 import gradwatch
 from gradwatch import check_gradients
+from gradwatch.tracing import origin
+from gradwatch.trial import Trial
 
 layers = keras.layers
 FILE = pathlib.Path(nan_programs.__file__)
@@ -134,3 +136,25 @@ def test_origin_of_another_step_is_not_taken():
 
     log = synthetic_log(nan_count={"head/kernel": 1}, info=RunInfo(origins=(Origin(7, gradwatch.Cause("forward")),)))
     assert gradwatch.diagnose(log).findings[0].cause is None
+
+
+def test_it_costs_three_traces_at_most(monkeypatch):
+    """The step itself, and its graph twice: with a question after each operation, and once for what one was given."""
+    traces = []
+    runner = origin._runner
+    monkeypatch.setattr(origin, "_runner", lambda *args: traces.append("graph") or runner(*args))
+
+    class Counted(cut_programs.Between):
+        def train_step(self, data):
+            traces.append("step")
+            return super().train_step(data)
+
+    model = Counted(nan_programs.log_of_zero)
+    batch = tf.constant(X), tf.constant(Y)
+    for _ in range(
+        2
+    ):  # the first one makes the variables of optimizer and metrics, which training has made long before
+        traces.clear()
+        trial = Trial(model.train_step, model=model, optimizers=lambda: {"optimizer": model.optimizer})
+        assert trial.origin(batch).op_type == "Log"
+    assert traces == ["step", "graph", "graph"]
