@@ -29,8 +29,9 @@ from gradwatch.recording.session import Recorder
 from gradwatch.recording.stash import Caught
 from gradwatch.records import Segment
 from gradwatch.reporting import Report, report
-from gradwatch.rules import DetachedVariable, Finding, Severity
+from gradwatch.rules import DetachedVariable, Severity
 from gradwatch.sinks import ParquetSink
+from gradwatch.telling import NONFINITE, error_for, words_of
 from gradwatch.tracing import cuts
 from gradwatch.version import __version__
 
@@ -39,8 +40,6 @@ JUDGED_STEPS = 512
 
 STEPS_BETWEEN_JUDGEMENTS = 200
 """Recorded steps after which all is judged although nothing in them is urgent and no rule may stop the run."""
-
-_NONFINITE = ("NonFiniteInput", "NonFiniteLoss", "NonFiniteGradient")
 
 
 class Watcher:
@@ -246,7 +245,7 @@ class Watcher:
     def _tell(self, diagnosis: Diagnosis, *, final: bool) -> None:
         stopping = [finding for finding in diagnosis.findings if self.options.stops(finding)]
         if stopping:
-            self._stop(_error_for(stopping, diagnosis))
+            self._stop(error_for(stopping, diagnosis))
         fresh = []
         for finding in diagnosis.findings:
             urgent = finding.severity == Severity.ERROR or finding.rule == "DetachedVariable"
@@ -255,7 +254,7 @@ class Watcher:
                 self._told.add(key)
                 fresh.append(finding)
         for finding in fresh:
-            warn(_words(finding))
+            warn(words_of(finding))
 
     def _stop(self, error: GradientError) -> None:
         self.close()
@@ -264,9 +263,9 @@ class Watcher:
     def _latched_error(self) -> GradientError:
         with own_failures("judging the records"):
             findings = diagnose(self._archive.tail(JUDGED_STEPS), self.options.rules).findings
-            bad = [finding for finding in findings if finding.rule in _NONFINITE]
+            bad = [finding for finding in findings if finding.rule in NONFINITE]
             if bad:
-                error = _error_for(bad, Diagnosis(tuple(findings)))
+                error = error_for(bad, Diagnosis(tuple(findings)))
                 if self.options.latches:
                     return error
                 return NonFiniteGradientError(
@@ -287,7 +286,7 @@ class Watcher:
         last = self._archive.last_step
         self._keep([records.detached_step(optimizer, numbers, last + 1, self.options.statistics)])
         findings = diagnose(self._archive.tail(JUDGED_STEPS), (DetachedVariable(),)).findings
-        message = _words(findings[0]) if findings else f"No variable given to optimizer {optimizer!r} has a gradient."
+        message = words_of(findings[0]) if findings else f"No variable given to optimizer {optimizer!r} has a gradient."
         self.refusal = DetachedVariableError(
             f"{message} (Keras says: No gradients provided for any variable.)", findings=findings, step=last + 1
         )
@@ -303,20 +302,3 @@ def _is_chief() -> bool:
             return task.get("type") == "chief"
         return int(task.get("index", 0)) == 0
     return True
-
-
-def _error_for(stopping: list[Finding], diagnosis: Diagnosis) -> GradientError:
-    root = stopping[0]
-    kind = GradientError
-    if root.rule in _NONFINITE:
-        kind = NonFiniteGradientError
-    elif root.rule == "DetachedVariable":
-        kind = DetachedVariableError
-    others = [finding for finding in diagnosis.findings if finding is not root]
-    more = [f"[{finding.code} {finding.rule}] {finding.message}" for finding in stopping[1:]]
-    message = " ".join([_words(root), *(["At the same time:", *more] if more else [])])
-    return kind(message, findings=(root, *others), step=root.first_step)
-
-
-def _words(finding: Finding) -> str:
-    return f"[{finding.code} {finding.rule}] {finding.message} What to do: {finding.remedy}"

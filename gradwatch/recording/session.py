@@ -17,16 +17,18 @@ import tensorflow as tf
 from gradwatch.errors import own_failures
 from gradwatch.recording import keras_seam, replicas, taps
 from gradwatch.recording import probe as probes
+from gradwatch.recording.around import AroundStep
 from gradwatch.recording.asking import CutSearch, Finder
+from gradwatch.recording.attachment import Attachment
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard
 from gradwatch.recording.ledger import Ledger
-from gradwatch.recording.probe import Call, current_graph
+from gradwatch.recording.probe import Call
 from gradwatch.recording.stash import Caught, Held, Stash
 from gradwatch.recording.step import Step, loss_in, tensors_in
-from gradwatch.recording.tapes import Tapes, listen
+from gradwatch.recording.tapes import Tapes
 from gradwatch.recording.variables import VariableTable
-from gradwatch.recording.wrap import Compile, wrap, written
+from gradwatch.recording.wrap import Compile, wrap
 from gradwatch.records import Segment
 
 Tensor = Any
@@ -85,9 +87,7 @@ class Recorder:
         self._stash = Stash() if keeps_bad_step else None
         self._local = threading.local()
         self._outer: Step | None = None
-        self._lock = threading.Lock()
-        self._probes: contextlib.ExitStack | None = None
-        self._num_inside = 0
+        self._attachment = Attachment(self._on_apply, self._saw_loss, self._tapes)
 
     @property
     def _step(self) -> Step | None:
@@ -147,7 +147,7 @@ class Recorder:
         Returns:
             A function to be used, traced or not, in place of `step`.
         """
-        return wrap(step, _Watching(self, step, model, optimizers, active, compile_it is not None), compile_it)
+        return wrap(step, AroundStep(self, step, model, optimizers, active, compile_it is not None), compile_it)
 
     def hold(self, function: Callable[..., Any], model: Any, optimizers: dict[str, Any], arguments: Any) -> Held | None:
         """Holds on to what is from before a step; not on replicas, for each has its own."""
@@ -169,7 +169,7 @@ class Recorder:
             self._outer = step
         if step is None:
             return
-        self._put_probes_on(step.model, optimizers)
+        self._attachment.put_on(step.model, optimizers)
         with own_failures("reading the batch"):
             step.batch = tensors_in(step.arguments)
         with own_failures("keeping the weights"):
@@ -178,7 +178,7 @@ class Recorder:
     def end(self) -> None:
         """Takes the watch off the optimizers, after the step or when it raised."""
         if self._step is not None:
-            self._take_probes_off()
+            self._attachment.take_off()
 
     def finish(self, result: Any) -> Tensor:
         """Writes the rows of a step that returned.
@@ -193,28 +193,6 @@ class Recorder:
             if step.bad is not None:
                 return step.bad
         return tf.zeros((), tf.int64)
-
-    def _put_probes_on(self, model: Any, optimizers: dict[str, Any]) -> None:
-        """Puts them on for the first replica that comes."""
-        with self._lock:
-            if self._num_inside == 0:
-                with contextlib.ExitStack() as stack:
-                    for name, optimizer in optimizers.items():
-                        stack.enter_context(probes.probe(name, optimizer, self._on_apply))
-                    if model is not None:
-                        stack.enter_context(probes.listen(model, "compute_loss", self._saw_loss))
-                    if not tf.executing_eagerly():
-                        stack.enter_context(listen(self._tapes))
-                    self._probes = stack.pop_all()
-            self._num_inside += 1
-
-    def _take_probes_off(self) -> None:
-        """Takes them off with the last replica that goes."""
-        with self._lock:
-            self._num_inside -= 1
-            if self._num_inside == 0 and self._probes is not None:
-                self._probes.close()
-                self._probes = None
 
     def _tapes(self) -> Tapes | None:
         return None if self._step is None else self._step.tapes
@@ -346,48 +324,3 @@ class Recorder:
             used = [v for v in keras_seam.variables_used(step.graph) if v.trainable and id(v) not in tracked]
             self.table.add(used, tracked=False)
         self.num_trainable = len(self.table)
-
-
-class _Watching:
-    """What a recorder does around a step; see `wrap.Around`."""
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        function: Callable[..., Any],
-        model: Any,
-        optimizers: Optimizers,
-        active: Callable[[], bool],
-        compiled: bool,
-    ) -> None:
-        self._recorder = recorder
-        self._function = written(function)
-        self._model = model
-        self._optimizers = optimizers
-        self._active = active
-        self._compiled = compiled
-        self._local = threading.local()
-
-    def hold(self, arguments: Any) -> None:
-        self._local.held = None
-        if self._active():
-            self._local.held = self._recorder.hold(self._function, self._model, self._optimizers(), arguments)
-
-    def begin(self, arguments: Any) -> None:
-        if not self._active():
-            self._recorder.begin(None, {})
-            return
-        held = getattr(self._local, "held", None)
-        step = Step(self._model, current_graph(), self._function, arguments, compiled=self._compiled, held=held)
-        self._recorder.begin(step, self._optimizers())
-
-    def end(self) -> None:
-        self._recorder.end()
-
-    def finish(self, result: Any) -> Tensor:
-        return self._recorder.finish(result)
-
-    def keep(self, number: Tensor) -> None:
-        held, self._local.held = self._local.held, None
-        if held is not None:
-            self._recorder.keep(held, number)

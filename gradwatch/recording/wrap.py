@@ -6,9 +6,11 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow as tf
+
+from gradwatch.recording.around import AroundStep, written
 
 Tensor = Any
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -16,26 +18,7 @@ Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 _tracing = threading.local()
 
 
-class Around(Protocol):
-    """What is done around a step, each time it is traced or runs eagerly."""
-
-    def hold(self, arguments: Any) -> None:
-        """Before the step, outside of what is compiled; it is left out where that is not possible."""
-
-    def begin(self, arguments: Any) -> None:
-        """Before the step."""
-
-    def end(self) -> None:
-        """After the step, also when it raised."""
-
-    def finish(self, result: Any) -> Tensor:
-        """After it returned; what it gives goes to `keep`."""
-
-    def keep(self, number: Tensor) -> None:
-        """After the step, outside of what is compiled; it is left out where `hold` was."""
-
-
-def wrap(step: Callable[..., Any], around: Around, compile_it: Compile | None) -> Callable[..., Any]:
+def wrap(step: Callable[..., Any], around: AroundStep, compile_it: Compile | None) -> Callable[..., Any]:
     """A function to be used, traced or not, in place of a step.
 
     It is so simple that AutoGraph goes through it into the user's step as it does without a watch.
@@ -83,11 +66,6 @@ def wrap(step: Callable[..., Any], around: Around, compile_it: Compile | None) -
     _imitate(outer, step)
     outer.gradwatch_of = written(step)  # type: ignore[attr-defined]
     return outer
-
-
-def written(step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step as the user wrote it, of one that may be wrapped."""
-    return getattr(step, "gradwatch_of", step)
 
 
 def _imitate(function: Any, step: Callable[..., Any]) -> None:
