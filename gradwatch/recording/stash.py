@@ -95,7 +95,15 @@ class Held:
                 self.left_out.add(id(variable))
                 if current_graph() is self.graph:
                     indices = tf.identity(grad.indices)
-                    self.rows.append((variable, tf.IndexedSlices(tf.gather(variable, indices), indices)))
+                    # Of what the step has read, if it has: to gather from the variable itself makes TensorFlow copy all
+                    # of it at each update from then on.
+                    source = variable if self.graph is None else self._found(variable)
+                    self.rows.append((variable, tf.IndexedSlices(tf.gather(source, indices), indices)))
+
+    def _found(self, variable: Any) -> Any:
+        """What the step has read of a variable before it could be written, or else the variable."""
+        fresh = next((read for known, read in self.reads if known is variable), None)
+        return variable if fresh is None else _reads_of_the_step(self.graph).get(fresh.op.inputs[0].name, variable)
 
     def state(self) -> list[tuple[Any, Any]]:
         """The variables with their values from before the step."""
