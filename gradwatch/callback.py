@@ -42,7 +42,11 @@ class GradientWatch(keras.callbacks.Callback):
         on_nonfinite: "record" trains as without the watch; "skip" drops an update with NaN or Inf.
         max_consecutive_skips: With "skip", so many dropped updates in a row are allowed; one more raises.
         allow_detached: Glob patterns of variable paths that may have no gradient ("pooler/*").
-        save_bad_step: With a `run_dir`, keep the batch and the weights of the first bad step.
+        save_bad_step: With a `run_dir`, keep the batch and the weights of the first bad step, and of the first one of
+            each further origin, for `load_bad_step`.
+        find_origin: Run a bad step once more to name what made its first NaN or Inf. For that each step holds on to the
+            weights that it has read: memory for one more copy of them, and the time to make it. With `False` nothing is
+            held, and no bad step is kept.
         rules: The rules to judge by.
         sinks: Further places to write records to; see `gradwatch.sinks.Sink`.
 
@@ -73,6 +77,7 @@ class GradientWatch(keras.callbacks.Callback):
         max_consecutive_skips: int = 10,
         allow_detached: Sequence[str] = (),
         save_bad_step: bool = True,
+        find_origin: bool = True,
         rules: Iterable[Rule] = RULES,
         sinks: Iterable[Sink] = (),
     ) -> None:
@@ -87,6 +92,7 @@ class GradientWatch(keras.callbacks.Callback):
             max_consecutive_skips=max_consecutive_skips,
             allow_detached=allow_detached,
             save_bad_step=save_bad_step,
+            find_origin=find_origin,
             rules=rules,
             sinks=sinks,
         )

@@ -35,6 +35,7 @@ class Options:
     max_consecutive_skips: int
     allow_detached: tuple[str, ...]
     save_bad_step: bool
+    find_origin: bool
     rules: tuple[Rule, ...]
     sinks: tuple[Sink, ...]
 
@@ -66,6 +67,7 @@ def check_options(
     max_consecutive_skips: int,
     allow_detached: Sequence[str],
     save_bad_step: bool,
+    find_origin: bool,
     rules: Iterable[Rule],
     sinks: Iterable[Sink],
 ) -> Options:
@@ -86,6 +88,7 @@ def check_options(
         max_consecutive_skips=_positive("max_consecutive_skips", max_consecutive_skips),
         allow_detached=_patterns(allow_detached),
         save_bad_step=bool(save_bad_step),
+        find_origin=bool(find_origin),
         rules=rules,
         sinks=_sinks(sinks),
     )

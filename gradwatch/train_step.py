@@ -131,6 +131,7 @@ def watch_train_step(
     max_consecutive_skips: int = 10,
     allow_detached: Sequence[str] = (),
     save_bad_step: bool = True,
+    find_origin: bool = True,
     rules: Iterable[Rule] = RULES,
     sinks: Iterable[Sink] = (),
 ) -> WatchedStep:
@@ -149,6 +150,7 @@ def watch_train_step(
         max_consecutive_skips: See `GradientWatch`.
         allow_detached: See `GradientWatch`.
         save_bad_step: See `GradientWatch`.
+        find_origin: See `GradientWatch`.
         rules: See `GradientWatch`.
         sinks: See `GradientWatch`.
 
@@ -182,6 +184,7 @@ def watch_train_step(
         max_consecutive_skips=max_consecutive_skips,
         allow_detached=allow_detached,
         save_bad_step=save_bad_step,
+        find_origin=find_origin,
         rules=rules,
         sinks=sinks,
     )

@@ -62,7 +62,7 @@ class Watcher:
             guards=options.guards,
             latches=options.latches,
             max_streak=options.max_consecutive_skips,
-            keeps_bad_step=True,
+            keeps_bad_step=options.find_origin,
             find_cuts=cuts.answer,
             on_all_detached=self._all_detached,
         )

@@ -159,6 +159,16 @@ def test_the_first_of_each_new_origin(monkeypatch):
     assert len(traced) == 3
 
 
+def test_nothing_is_held_where_that_is_not_wanted(tmp_path):
+    x, y = data()
+    y[40] = np.nan
+    watch = fitted(model_with(), x, y, run_dir=tmp_path / "run", find_origin=False)
+    findings = {finding.rule: finding for finding in watch.diagnosis.findings}
+    assert findings["NonFiniteInput"].cause is None
+    assert not list(tmp_path.rglob("*.tensors"))
+    assert watch._watcher.recorder.bad_step() is None
+
+
 def test_a_run_that_was_ruined_is_looked_at_once(monkeypatch):
     count = []
     origin = gradwatch.trial.Trial.origin
