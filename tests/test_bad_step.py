@@ -194,7 +194,6 @@ def test_arguments_of_any_kind():
             1: np.zeros(2),
             "text": tf.constant([b"a\0", b""]),
             "none": None,
-            "words": np.array(["é"]),
         },
         [tf.constant(1.5, tf.bfloat16), "a name", 3, True],
         tf.ragged.constant([[1], [2, 3]]),
