@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gradwatch.callback import GradientWatch
     from gradwatch.causes import Cause
     from gradwatch.check import assert_gradients_flow, check_gradients
+    from gradwatch.comparison import Comparison, compare
     from gradwatch.diagnosis import Diagnosis, diagnose
     from gradwatch.log import Log, load
     from gradwatch.reporting import Report, report
@@ -34,6 +35,7 @@ __all__ = [
     "RULES",
     "BadStep",
     "Cause",
+    "Comparison",
     "DetachedVariableError",
     "Diagnosis",
     "Finding",
@@ -50,6 +52,7 @@ __all__ = [
     "__version__",
     "assert_gradients_flow",
     "check_gradients",
+    "compare",
     "diagnose",
     "load",
     "load_bad_step",
@@ -62,6 +65,7 @@ __all__ = [
 _HOMES = {
     "BadStep": "gradwatch.bad_step",
     "Cause": "gradwatch.causes",
+    "Comparison": "gradwatch.comparison",
     "Diagnosis": "gradwatch.diagnosis",
     "Finding": "gradwatch.rules",
     "GradientWatch": "gradwatch.callback",
@@ -73,6 +77,7 @@ _HOMES = {
     "WatchedStep": "gradwatch.train_step",
     "assert_gradients_flow": "gradwatch.check",
     "check_gradients": "gradwatch.check",
+    "compare": "gradwatch.comparison",
     "diagnose": "gradwatch.diagnosis",
     "load": "gradwatch.log",
     "load_bad_step": "gradwatch.bad_step",

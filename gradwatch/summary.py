@@ -247,6 +247,20 @@ def wide_layers(log: Log, quantity: Callable[[Log, Segment], FloatArray]) -> pd.
     return _assembled(log, pd.Index(names, name="layer"), blocks)
 
 
+def named_as(log: Log, other: Log) -> Log:
+    """The log with the names of another one's variables, where both have variables of the same shapes in one order.
+
+    Keras numbers what is made twice in a program, so one model has other names in a second run. Where the shapes
+    differ, or the names are the same, it is the log itself.
+    """
+    ours, theirs = log.variable_infos, other.variable_infos
+    if [variable.shape for variable in ours] != [variable.shape for variable in theirs]:
+        return log
+    if {variable.path for variable in ours} == {variable.path for variable in theirs}:
+        return log
+    return Log(theirs, log.segments, log.info)
+
+
 def _assembled(log: Log, columns: pd.Index, blocks: Iterable[tuple[Segment, list[int], FloatArray]]) -> pd.DataFrame:
     steps = np.concatenate([segment.steps["step"] for segment in log.segments] or [np.zeros(0, np.int64)])
     table = np.full((len(steps), len(columns)), np.nan)  # [steps, columns]

@@ -6,6 +6,7 @@ shell's completion and `--help` are quick, and no command that reads a log loads
 
 import click
 
+from gradwatch.cli.compare import compare
 from gradwatch.cli.diagnose import diagnose
 from gradwatch.cli.report import report
 from gradwatch.cli.rules import rules
@@ -23,5 +24,5 @@ def main() -> None:
     """Read the gradients that a training run recorded, without TensorFlow."""
 
 
-for command in (diagnose, report, rules):
+for command in (compare, diagnose, report, rules):
     main.add_command(command)

@@ -10,6 +10,7 @@ from gradwatch.plots.heatmap import heatmap
 from gradwatch.plots.nonfinite import nonfinite
 from gradwatch.plots.norms import norms
 from gradwatch.plots.overview import overview
+from gradwatch.plots.side_by_side import side_by_side
 from gradwatch.plots.update_ratio import update_ratio
 
-__all__ = ["depth_profile", "heatmap", "nonfinite", "norms", "overview", "update_ratio"]
+__all__ = ["depth_profile", "heatmap", "nonfinite", "norms", "overview", "side_by_side", "update_ratio"]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, NullLocator
 
 from gradwatch.log import Log
@@ -34,6 +35,16 @@ def axes(ax: Axes | None, *, size: tuple[float, float] = (9.0, 4.5)) -> Axes:
         if not (current.has_data() or current.texts):
             return current
     return plt.figure(figsize=size, layout="constrained").add_subplot()
+
+
+def closed_figure(width: float, height: float) -> Figure:
+    """A figure that a notebook can show, for its backend is loaded, but does not show by itself."""
+    from matplotlib import pyplot as plt
+
+    with plt.ioff():
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+    plt.close(figure)
+    return figure
 
 
 def note(ax: Axes | None, text: str, *, title: str) -> Axes:

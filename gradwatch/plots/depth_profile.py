@@ -44,7 +44,7 @@ def depth_profile(log: Log, ax: Axes | None = None, *, quantiles: tuple[float, f
     ax.plot(places, lift(middle), color=canvas.PALETTE[0], marker=marker, markersize=4, label="median")
     canvas.mark_top(ax, places[bad], canvas.ALARM_LABEL)
     _mark_detached(ax, [layers.index(name) for name in grid.detached(log, "layer")])
-    _name_layers(ax, layers)
+    name_layers(ax, layers)
     ax.set_ylabel(canvas.NORM_LABEL)
     canvas.legend_above(ax)
     return ax
@@ -76,7 +76,7 @@ def _mark_detached(ax: Axes, places: list[int]) -> None:
         ax.plot(places, height, "s", color=canvas.MUTED, markersize=5, label="no gradient", transform=lower_edge)
 
 
-def _name_layers(ax: Axes, layers: list[str]) -> None:
+def name_layers(ax: Axes, layers: list[str]) -> None:
     """Names the layers below the axes, as many as there is room for."""
     room = max(2, int(canvas.room(ax)[0] / LABEL_WIDTH))
     chosen = np.arange(0, len(layers), -(-len(layers) // room))

@@ -33,7 +33,7 @@ def overview(log: Log, *, figure: Figure | None = None) -> Figure:
     has_bad = any(mask is not None and mask.any() for mask in map(summary.nonfinite, log.segments))
     heights = [4.0, 4.5, 4.2, 3.4 if has_bad else 1.4, *([4.0] if has_ratios else [])]  # inches
     if figure is None:
-        figure = _closed_figure(13.0, sum(heights))
+        figure = canvas.closed_figure(13.0, sum(heights))
     rows = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     norms(log, rows[0].add_subplot())
     heatmap(log, rows[1].add_subplot(), by="layer")
@@ -44,14 +44,4 @@ def overview(log: Log, *, figure: Figure | None = None) -> Figure:
     name = f"{log.info.model}: " if log.info.model else ""
     counts = f"{plural(log.num_steps, 'recorded step')}, {plural(len(log.variable_infos), 'variable')}"
     figure.suptitle(f"{name}{counts}", x=0.01, ha="left", fontsize=13)
-    return figure
-
-
-def _closed_figure(width: float, height: float) -> Figure:
-    """A figure that a notebook can show, for its backend is loaded, but does not show by itself."""
-    from matplotlib import pyplot as plt
-
-    with plt.ioff():
-        figure = plt.figure(figsize=(width, height), layout="constrained")
-    plt.close(figure)
     return figure

@@ -1,0 +1,77 @@
+"""`gradwatch compare`: what differs between two runs."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+import click
+
+from gradwatch.cli import reading
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from gradwatch.comparison import Comparison
+
+NUM_LAYERS = 10
+
+
+@click.command()
+@click.argument("run_a", type=click.Path(path_type=pathlib.Path))
+@click.argument("run_b", type=click.Path(path_type=pathlib.Path))
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--picture", type=click.Path(path_type=pathlib.Path), help="Write a picture of both: .png, .svg or .pdf.")
+@click.pass_context
+def compare(
+    context: click.Context, run_a: pathlib.Path, run_b: pathlib.Path, as_json: bool, picture: pathlib.Path | None
+) -> None:
+    """Print what differs between RUN_A and RUN_B.
+
+    The layers whose gradient norms differ most, the first step at which the runs part, and what is found in one of them
+    only. Exits with 1 if RUN_B has a finding of severity error that RUN_A does not have.
+    """
+    logs = [reading.read_log(run) for run in (run_a, run_b)]
+    from gradwatch import comparison
+
+    result = comparison.compare(*logs)
+    if picture is not None:
+        from gradwatch import plots
+
+        with reading.errors_in_one_line("Cannot write the picture. "):
+            plots.side_by_side(*logs, names=(str(run_a), str(run_b))).savefig(picture)
+    if as_json:
+        click.echo(result.to_json())
+    else:
+        _show(result, str(run_a), str(run_b))
+    context.exit(reading.UNHEALTHY if result.worse else 0)
+
+
+def _show(result: Comparison, a: str, b: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(Text(f"a: {a}\nb: {b}", style="dim"))
+    console.print(Text(result.verdict, style="bold"))
+    console.print(_table(result))
+    for name, findings in (("Only in a", result.only_a), ("Only in b", result.only_b)):
+        for finding in findings:
+            console.print(Text(f"{name}: ", style="bold"), f"{finding.code} {finding.rule}, {finding.message}", sep="")
+
+
+def _table(result: Comparison) -> RenderableType:
+    import pandas as pd
+    from rich import box
+    from rich.table import Table
+
+    left = len(result.layers) - NUM_LAYERS
+    table = Table(box=box.SIMPLE_HEAD, caption=f"and {left} more layers" if left > 0 else None, caption_justify="left")
+    table.add_column("layer", overflow="fold")
+    for name in ("norm in a", "norm in b", "b / a", "parts at step"):
+        table.add_column(name, justify="right")
+    for row in result.layers.head(NUM_LAYERS).itertuples():
+        ratio = 10.0**row.decades
+        numbers = (f"{number:.3g}" if not pd.isna(number) else "-" for number in (row.norm_a, row.norm_b, ratio))
+        table.add_row(row.layer, *numbers, "never" if pd.isna(row.parts_at) else str(row.parts_at))
+    return table
