@@ -15,6 +15,7 @@ from gradwatch.causes import Cause
 from gradwatch.log import Log
 from gradwatch.recording.probe import raw
 from gradwatch.recording.session import Recorder
+from gradwatch.recording.stash import kinds_of
 from gradwatch.recording.step import Step
 from gradwatch.tracing import cuts, inputs, origin
 
@@ -34,6 +35,7 @@ class Trial:
         self._optimizers = optimizers
         self._without: list[records.Segment] = []
         self._suspects: list[Any] = []
+        self._known: dict[str, tuple[Any, list[Any]]] = {}
         self._recorder = Recorder(
             statistics=schema.DEFAULT_STATISTICS,
             applies=False,
@@ -61,11 +63,8 @@ class Trial:
 
     def origin(self, *arguments: Any, **options: Any) -> Cause | None:
         """What makes the first NaN or Inf of the step, or `None` if it makes none, or none that can be traced."""
-        self._suspects.clear()
-        traced = self._traced(arguments, options)
-        here = [tensor for tensor in self._suspects if tensor.graph is traced.graph]
+        traced, suspects = self._traced_once(arguments, options)
         batch = inputs.tensors_in((arguments, options))
-        suspects = here or [tensor for tensor in traced.outputs if tensor.dtype.is_floating]
         with restored(self._state(traced)):
             found = origin.find_origin(traced.graph, [*batch, *traced.captured_inputs], suspects)
         if found is None:
@@ -74,6 +73,16 @@ class Trial:
             return Cause("in the batch", detail=inputs.bad_ones(self._function, arguments, options) or None)
         sizes = [tensor.shape[0] for tensor in batch if tensor.shape.rank]
         return origin.cause_of(found, cuts.names_of_layers(self._model), sizes[0] if sizes else None)
+
+    def _traced_once(self, arguments: Sequence[Any], options: dict[str, Any]) -> tuple[Any, list[Any]]:
+        """The traced step and the tensors in it that may be bad; traced anew only for inputs of another kind."""
+        key = repr(kinds_of((arguments, options)))
+        if key not in self._known:
+            self._suspects.clear()
+            traced = self._traced(arguments, options)
+            here = [tensor for tensor in self._suspects if tensor.graph is traced.graph]
+            self._known[key] = traced, here or [tensor for tensor in traced.outputs if tensor.dtype.is_floating]
+        return self._known[key]
 
     def _traced(self, arguments: Sequence[Any], options: dict[str, Any] | None = None) -> Any:
         """The traced step; with AutoGraph, which hides where an error comes from, only if it needs it."""

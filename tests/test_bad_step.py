@@ -1,5 +1,6 @@
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -55,13 +56,22 @@ class Before(keras.callbacks.Callback):
         self.seen.append([np.array(variable.numpy()) for variable in self.model.variables])
 
 
-@pytest.fixture
-def run(tmp_path):
-    """A run directory, the model that was trained, and its variables before each step."""
-    model, before = make(), Before()
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run directory, the model that was trained, and its variables before each step and after the last one."""
+    path, model, before = tmp_path_factory.mktemp("trained") / "run", make(), Before()
     x, y = data()
-    model.fit(x, y, batch_size=16, shuffle=False, verbose=0, callbacks=[before, GradientWatch(tmp_path / "run")])
-    return tmp_path / "run", model, before.seen
+    model.fit(x, y, batch_size=16, shuffle=False, verbose=0, callbacks=[before, GradientWatch(path)])
+    return path, model, [*before.seen, [np.array(variable.numpy()) for variable in model.variables]]
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """The same for a test of its own."""
+    path, model, seen = trained
+    for variable, value in zip(model.variables, seen[-1], strict=True):
+        variable.assign(value)
+    return shutil.copytree(path, tmp_path / "run"), model, seen
 
 
 def test_the_batch_and_the_weights_from_before(run):

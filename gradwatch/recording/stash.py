@@ -207,7 +207,8 @@ class Stash:
                 self._is_filled = True
             return
         state = held.state()
-        tensors, structure = _parts_of(held.arguments)
+        flat = tf.nest.flatten(held.arguments, expand_composites=True)
+        tensors, structure = [leaf for leaf in flat if tf.is_tensor(leaf)], kinds_of(held.arguments)
         packed, unpack = _packed([value for _, value in state])
         place = _Place(
             held.caught(-1, structure, [variable for variable, _ in state], []),
@@ -248,6 +249,15 @@ def _first(number: Tensor, other: Tensor) -> Tensor:
     return tf.where(tf.equal(number, 0), other, number)
 
 
+def kinds_of(arguments: Any) -> Any:
+    """The arguments with the type of a tensor in its place."""
+    return tf.nest.map_structure(lambda leaf: tf.type_spec_from_value(leaf) if _is_tensor(leaf) else leaf, arguments)
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return tf.is_tensor(leaf) or isinstance(leaf, tf.IndexedSlices | tf.RaggedTensor | tf.SparseTensor)
+
+
 def _only_if(wanted: Tensor, function: Callable[..., Tensor], arguments: list[Tensor]) -> list[Any]:
     """Calls a function that returns a bool if `wanted`, as one operation; returns what has to be kept alive.
 
@@ -255,10 +265,10 @@ def _only_if(wanted: Tensor, function: Callable[..., Tensor], arguments: list[Te
     """
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in arguments]
     then = tf.function(function, autograph=False).get_concrete_function(*specs)
-    inputs = [*arguments, *then.captured_inputs]
+    given = [*arguments, *then.captured_inputs]
     specs += [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in then.captured_inputs]
     otherwise = tf.function(lambda *values: tf.constant(False), autograph=False).get_concrete_function(*specs)
-    tf.raw_ops.If(cond=wanted, input=inputs, Tout=[tf.bool], then_branch=then, else_branch=otherwise)
+    tf.raw_ops.If(cond=wanted, input=given, Tout=[tf.bool], then_branch=then, else_branch=otherwise)
     return [then, otherwise]
 
 
@@ -302,17 +312,6 @@ def _packed(values: list[Any]) -> tuple[list[Tensor], Callable[[list[Tensor]], l
         return unpacked
 
     return packed, unpack
-
-
-def _parts_of(arguments: Any) -> tuple[list[Tensor], Any]:
-    """The tensors among the arguments, and the arguments with the type of a tensor in its place."""
-    flat = tf.nest.flatten(arguments, expand_composites=True)
-    types = tf.nest.map_structure(lambda leaf: tf.type_spec_from_value(leaf) if _is_tensor(leaf) else leaf, arguments)
-    return [leaf for leaf in flat if tf.is_tensor(leaf)], types
-
-
-def _is_tensor(leaf: Any) -> bool:
-    return tf.is_tensor(leaf) or isinstance(leaf, tf.IndexedSlices | tf.RaggedTensor | tf.SparseTensor)
 
 
 def _leaves(structure: Any, tensors: Sequence[Tensor]) -> list[Any]:

@@ -9,6 +9,7 @@ turn by turn.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -30,6 +31,9 @@ MOST_TURNS = 1000
 _BACKWARD = "gradient_tape/"
 _LOSS = ("compute_loss/", "compile_loss/")
 _NAN, _INF = 1, 2
+
+_askers: weakref.WeakKeyDictionary[Any, Callable[..., Any]] = weakref.WeakKeyDictionary()
+"""For each graph what asks it, so that a second bad step of one kind needs no trace."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,9 @@ def cause_of(found: Found, layers: Collection[str], batch_size: int | None = Non
 def _flags(graph: Any, arguments: Sequence[Tensor]) -> dict[int, int]:
     """For each float tensor of a graph whether it holds a NaN, an Inf, or both, when it is run."""
     tensors = [t for op in graph.get_operations() for t in op.outputs if t.dtype.is_floating]
-    answers = _runner(graph, tensors, _ask)(*arguments).numpy() if tensors else []
+    if tensors and graph not in _askers:
+        _askers[graph] = _runner(graph, tensors, _ask)
+    answers = _askers[graph](*arguments).numpy() if tensors else []
     return {id(tensor): int(answer) for tensor, answer in zip(tensors, answers, strict=True)}
 
 

@@ -158,3 +158,6 @@ def test_it_costs_three_traces_at_most(monkeypatch):
         trial = Trial(model.train_step, model=model, optimizers=lambda: {"optimizer": model.optimizer})
         assert trial.origin(batch).op_type == "Log"
     assert traces == ["step", "graph", "graph"]
+    traces.clear()
+    assert trial.origin(batch).op_type == "Log"
+    assert traces == ["graph"], "a second bad step with such a batch is not traced again"
