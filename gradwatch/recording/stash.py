@@ -213,8 +213,8 @@ class Stash:
         place = _Place(
             held.caught(-1, structure, [variable for variable, _ in state], []),
             unpack,
-            [_room(tensor.dtype) for tensor in tensors],
-            [_room(tensor.dtype) for tensor in packed],
+            _rooms(tensors),
+            _rooms(packed),
             Counters(1),
             [],
         )
@@ -321,8 +321,8 @@ def _leaves(structure: Any, tensors: Sequence[Tensor]) -> list[Any]:
     return [left.pop(0) if isinstance(leaf, tf.TypeSpec) else leaf for leaf in flat]
 
 
-def _room(dtype: Any) -> tf.Variable:
-    """A variable that takes values of any shape, and is empty."""
-    return outside(
-        lambda: tf.Variable(tf.zeros([0], dtype), shape=tf.TensorShape(None), trainable=False, name="gradwatch_stash")
-    )
+def _rooms(tensors: Sequence[Tensor]) -> list[tf.Variable]:
+    """For each tensor a variable that takes values of any shape, and is empty."""
+    shape, name = tf.TensorShape(None), "gradwatch_stash"
+    dtypes = [tensor.dtype for tensor in tensors]
+    return outside(lambda: [tf.Variable(tf.zeros([0], d), shape=shape, trainable=False, name=name) for d in dtypes])
