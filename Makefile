@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # Versions to hold the environment to, for pip; the oldest that are supported stand in tests/oldest.txt.
 CONSTRAINTS ?=
-# More arguments for pytest.
+# More arguments for pytest; at both ends of the versions the matrix, the longest part, is left out: `make test-all ENDS=`
+# runs it there too, in about two hours.
 ARGS ?=
+ENDS ?= --ignore tests/matrix
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-all test-oldest test-newest lint format bench bench-log matrix picture clean
@@ -22,11 +24,10 @@ test: $(VENV)/.test   ## run the tests with the matrix of programs, the examples
 test-all: test test-oldest test-newest   ## the same at both ends of the supported versions too
 
 test-oldest:     ## run the tests with the oldest Python, Keras and TensorFlow
-	python=$$(.ci/find-python 3.10) && $(MAKE) test PYTHON=$$python VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt
+	python=$$(.ci/find-python 3.10) && $(MAKE) test PYTHON=$$python VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt ARGS="$(ENDS)"
 
-# Without the matrix: it is the longest part, and `make test` runs it with the same TensorFlow on another Python.
 test-newest:     ## run the tests with the newest Python, Keras and TensorFlow
-	python=$$(.ci/find-python 3.13) && $(MAKE) test PYTHON=$$python VENV=.venv-newest ARGS="--ignore tests/matrix"
+	python=$$(.ci/find-python 3.13) && $(MAKE) test PYTHON=$$python VENV=.venv-newest ARGS="$(ENDS)"
 
 lint: $(VENV)/.lint   ## check style and types
 	$(BIN)/ruff check .
