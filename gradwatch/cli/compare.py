@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from gradwatch.comparison import Comparison
 
 NUM_LAYERS = 10
+SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @click.command()
 @click.argument("run_a", type=click.Path(path_type=pathlib.Path))
 @click.argument("run_b", type=click.Path(path_type=pathlib.Path))
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
-@click.option("--picture", type=click.Path(path_type=pathlib.Path), help="Write a picture of both: .png, .svg or .pdf.")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=pathlib.Path),
+    callback=reading.known_suffix("picture", SUFFIXES, ".png, .svg or .pdf"),
+    help="Write a picture of both: .png, .svg or .pdf.",
+)
 @click.pass_context
 def compare(
     context: click.Context, run_a: pathlib.Path, run_b: pathlib.Path, as_json: bool, picture: pathlib.Path | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +23,23 @@ class UnusableInputError(click.ClickException):
     """What was named on the command line cannot be read or written: one line on stderr, exit status 2."""
 
     exit_code = 2
+
+
+def known_suffix(what: str, suffixes: Collection[str], expected: str) -> Callable[..., pathlib.Path | None]:
+    """A callback of an option that refuses a name which says no known format, before any work is done.
+
+    Args:
+        what: What is written.
+        suffixes: The suffixes that are known.
+        expected: Those to name in the error.
+    """
+
+    def check(context: click.Context, option: click.Parameter, path: pathlib.Path | None) -> pathlib.Path | None:
+        if path is not None and path.suffix.lower() not in suffixes:
+            raise click.BadParameter(f"Unknown {what} format: {str(path)!r}. Give a name that ends in {expected}.")
+        return path
+
+    return check
 
 
 def read_log(run: pathlib.Path) -> Log:

@@ -11,13 +11,6 @@ from gradwatch.cli import reading
 SUFFIXES = (".html", ".htm", ".md", ".markdown")
 
 
-def _known_suffix(context: click.Context, parameter: click.Parameter, output: pathlib.Path) -> pathlib.Path:
-    """Refuses a name that says no format before any work is done."""
-    if output.suffix.lower() not in SUFFIXES:
-        raise click.BadParameter(f"Unknown report format: {str(output)!r}. Give a name that ends in .html or .md.")
-    return output
-
-
 @click.command()
 @reading.run_argument
 @click.option(
@@ -26,7 +19,7 @@ def _known_suffix(context: click.Context, parameter: click.Parameter, output: pa
     type=click.Path(path_type=pathlib.Path),
     default=pathlib.Path("report.html"),
     show_default=True,
-    callback=_known_suffix,
+    callback=reading.known_suffix("report", SUFFIXES, ".html or .md"),
     help="The file to write: .html, or .md for Markdown.",
 )
 @click.pass_context

@@ -46,6 +46,13 @@ def test_picture(runs, tmp_path):
     assert "Cannot write the picture" in result.stderr
 
 
+def test_a_picture_of_no_known_format(runs, tmp_path):
+    result = invoke(*runs, "--picture", tmp_path / "both.xyz")
+    assert result.exit_code == 2
+    assert "Unknown picture format" in result.stderr
+    assert result.stdout == ""
+
+
 def test_what_cannot_be_read(runs, tmp_path):
     result = invoke(runs[0], tmp_path / "nothing")
     assert result.exit_code == 2
