@@ -14,9 +14,9 @@ from gradwatch.bad_step import encoded
 from gradwatch.causes import Cause
 from gradwatch.errors import own_failures
 from gradwatch.recording import keras_seam
+from gradwatch.recording.held import Caught
 from gradwatch.recording.probe import raw
 from gradwatch.recording.session import Recorder
-from gradwatch.recording.stash import Caught
 from gradwatch.records import Origin
 from gradwatch.rules.base import listed, plural
 from gradwatch.store import StoredArray

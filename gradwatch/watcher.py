@@ -24,9 +24,9 @@ from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGrad
 from gradwatch.log import Log
 from gradwatch.options import Options, describe_run
 from gradwatch.postmortem import Postmortem, described
+from gradwatch.recording.held import Caught
 from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
 from gradwatch.recording.session import Recorder
-from gradwatch.recording.stash import Caught
 from gradwatch.records import Segment
 from gradwatch.reporting import Report, report
 from gradwatch.rules import DetachedVariable, Severity

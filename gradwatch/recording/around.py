@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from gradwatch.recording.held import Held
 from gradwatch.recording.probe import current_graph
-from gradwatch.recording.stash import Held
 from gradwatch.recording.step import Step
 
 Tensor = Any
@@ -74,7 +74,7 @@ class AroundStep:
             return
         held = getattr(self._local, "held", None)
         step = Step(self._model, current_graph(), self._function, arguments, compiled=self._compiled, held=held)
-        self._recorder.begin(step, self._optimizers())
+        self._recorder.begin(step, self._optimizers() if held is None else held.optimizers)
 
     def end(self) -> None:
         """After the step, also when it raised."""

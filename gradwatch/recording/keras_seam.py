@@ -7,6 +7,9 @@ watched,
   with the options it was made with (`jit_compile`, `input_signature`, ...), which no public call gives back.
 * `FuncGraph._watched_variables`: while a step is traced, the only trace of a variable that was used but never tracked.
 
+* `tf.function`'s `_jit_compile` is also set, on a clone: around a step that XLA compiles stands one that it does not.
+* `FuncGraph` and its `outer_graph`: whether an optimizer is called in a `tf.function` of the user's own.
+
 `tests/recording/test_keras_seam.py` fails when any of them changes.
 """
 
@@ -50,3 +53,20 @@ def variables_used(graph: Any) -> list[Any]:
 def is_compiled(function: Any) -> bool:
     """Whether XLA compiles this `tf.function`."""
     return bool(function._jit_compile)
+
+
+def is_in_function(graph: Any, outer: Any) -> bool:
+    """Whether a graph, or one around it below `outer`, is of a `tf.function`, not of a branch or a loop.
+
+    Such a function is traced once and called again: it must hold nothing of the graph around it, and what was built
+    into it cannot be left out when the step is run once more.
+
+    Args:
+        graph: The graph, or `None` where operations run at once.
+        outer: The graph of the step, or `None` if it runs eagerly.
+    """
+    while graph is not None and graph is not outer:
+        if type(graph).__name__ == "FuncGraph":
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False

@@ -165,20 +165,6 @@ def current_graph() -> Any:
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
-def is_in_function(graph: Any) -> bool:
-    """Whether the current graph, below `graph`, is of a `tf.function` of the user's own, not of a branch or a loop.
-
-    Such a function is traced once and called again: it must hold nothing of the graph around it, and what was built
-    into it cannot be left out when the step is run once more.
-    """
-    current = current_graph()
-    while current is not None and current is not graph:
-        if type(current).__name__ == "FuncGraph":
-            return True
-        current = getattr(current, "outer_graph", None)
-    return False
-
-
 @contextlib.contextmanager
 def shadowing(owner: Any, name: str, replacement: Any) -> Iterator[None]:
     """Puts an attribute on an instance, over one of its class, and afterwards leaves the instance as it was."""

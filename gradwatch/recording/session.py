@@ -22,9 +22,10 @@ from gradwatch.recording.asking import CutSearch, Finder
 from gradwatch.recording.attachment import Attachment
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard
+from gradwatch.recording.held import Caught, Held
 from gradwatch.recording.ledger import Ledger
 from gradwatch.recording.probe import Call
-from gradwatch.recording.stash import Caught, Held, Stash
+from gradwatch.recording.stash import Stash, first_of
 from gradwatch.recording.step import Step, loss_in, tensors_in
 from gradwatch.recording.tapes import Tapes
 from gradwatch.recording.variables import VariableTable
@@ -215,7 +216,7 @@ class Recorder:
             alike = sum(call.key == other.key for other in step.calls)
             added = self._ledger.record(call, step.batch, alike, before=passed.get(STEP, 0))
             if self._stash is not None and call.bad is not None:
-                step.bad = call.bad if step.bad is None else tf.where(tf.equal(step.bad, 0), call.bad, step.bad)
+                step.bad = call.bad if step.bad is None else first_of(step.bad, call.bad)
             passed |= {counter: passed.get(counter, 0) + amount for counter, amount in added.items()}
         self._clock.add(passed)
 
@@ -237,18 +238,7 @@ class Recorder:
         self.num_calls_traced += 1
         if self._on_call is not None:
             self._on_call(step, grads, variables)
-        call = None
-        with own_failures("reading the gradients"):
-            for earlier in step.calls if step.is_current else ():
-                earlier.finish(variables)
-            call = self._read(step, name, optimizer, grads, variables)
-            if call.attached and replicas.is_distributed():
-                step.has_replicas = True
-                replicas.gather(call, step.batch if step is not self._outer or replicas.is_lead() else [])
-            if replicas.is_lead():
-                self._ledger.prepare(call)
-            if step.held is not None:
-                step.held.before_update(grads, variables)
+        call = self._look_before(step, name, optimizer, grads, variables)
         if call is None:
             return apply(grads, given)
         if not self._applies:
@@ -261,17 +251,36 @@ class Recorder:
             self._guard.update(call, optimizer, grads, update)
         step.of_optimizers |= {id(variable.value) for variable in optimizer.variables}
         if call.nested:
-            self.has_nested_calls = True
-            with own_failures("recording"):
-                self._take_inventory(step)
-                in_function = probes.is_in_function(step.graph)
-                batch = [] if in_function else step.batch
-                self._clock.add(self._ledger.record(call, batch, NESTED_CAPACITY))
-                if self._stash is not None and call.bad is not None:
-                    self._stash.note(call.bad, in_function)
+            self._write_nested(step, call)
         elif replicas.is_lead():
             step.calls.append(call)
         return None
+
+    def _look_before(self, step: Step, name: str, optimizer: Any, grads: list, variables: list) -> Call | None:
+        """Reads a call before its update, and what else the update would change; `None` if that failed."""
+        call = None
+        with own_failures("reading the gradients"):
+            for earlier in step.calls if step.is_current else ():
+                earlier.finish(variables)
+            call = self._read(step, name, optimizer, grads, variables)
+            if call.attached and replicas.is_distributed():
+                step.has_replicas = True
+                replicas.gather(call, step.batch if step is not self._outer or replicas.is_lead() else [])
+            if replicas.is_lead():
+                self._ledger.prepare(call)
+            if step.held is not None:
+                step.held.before_update(grads, variables)
+        return call
+
+    def _write_nested(self, step: Step, call: Call) -> None:
+        """Writes a call at once, in the branch, the loop or the function in which it was made."""
+        self.has_nested_calls = True
+        with own_failures("recording"):
+            self._take_inventory(step)
+            in_function = keras_seam.is_in_function(probes.current_graph(), step.graph)
+            self._clock.add(self._ledger.record(call, [] if in_function else step.batch, NESTED_CAPACITY))
+            if self._stash is not None and call.bad is not None:
+                self._stash.note(call.bad, in_function)
 
     @contextlib.contextmanager
     def _inside(self, step: Step) -> Iterator[None]:
@@ -319,8 +328,5 @@ class Recorder:
             self.table.add(step.model.trainable_variables)
         for call in step.calls:
             self.table.add(call.variables)
-        if step.model is not None and step.graph is not None and not step.has_replicas:
-            tracked = {id(variable.value) for variable in step.model.variables} | step.of_optimizers
-            used = [v for v in keras_seam.variables_used(step.graph) if v.trainable and id(v) not in tracked]
-            self.table.add(used, tracked=False)
+        self.table.add(step.untracked(), tracked=False)
         self.num_trainable = len(self.table)

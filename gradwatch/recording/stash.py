@@ -1,10 +1,7 @@
-"""Keeps what a bad step was given: the batch, and the weights and random state from before it.
+"""Keeps what a bad step was given where the host finds it: the batch, and weights and random state from before it.
 
-A good step copies nothing that it need not. The forward pass reads every weight anyway; the step only holds on to what
-was read until it knows whether it was bad, and TensorFlow, which shares the memory between a variable and those who
-read it, then writes the new value elsewhere. For many small weights that would cost more than to copy them, so those of
-one shape are copied together. A bad step hands all of it to variables, where the host finds it; that is done by one
-operation, which a good step passes by.
+A bad step hands what it holds to variables; that is done by one operation, which a good step passes by. Small weights
+of one shape are copied together: to hold each would cost more than the copy.
 """
 
 from __future__ import annotations
@@ -18,109 +15,13 @@ import tensorflow as tf
 
 from gradwatch.recording import keras_seam
 from gradwatch.recording.buffer import Counters, outside
+from gradwatch.recording.held import Caught, Held
 from gradwatch.recording.probe import current_graph, raw
 
 Tensor = Any
 
 SMALL = 2**14
 """Entries of a weight up to which it is rather copied, together with others of its shape."""
-
-READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
-
-
-@dataclasses.dataclass(frozen=True)
-class Caught:
-    """A step with a NaN or Inf.
-
-    Args:
-        step: Number of the optimizer call.
-        function: The step as the user wrote it.
-        model: The model it trains, or `None`.
-        optimizers: Its optimizers by name.
-        arguments: What it was given: positional and keyword arguments.
-        variables: Variables that the step may have changed.
-        values: Their values from before the step; of those with sparse gradients `tf.IndexedSlices`, the rows that the
-            batch uses.
-        is_complete: Whether no variable is left out.
-        runs_again: Whether the step can be run once more: not if its update is in a `tf.function` of the user's own.
-    """
-
-    step: int
-    function: Any
-    model: Any
-    optimizers: dict[str, Any]
-    arguments: tuple[tuple, dict[str, Any]]
-    variables: list[Any]
-    values: list[Any]
-    is_complete: bool = True
-    runs_again: bool = True
-
-    def put_back(self) -> None:
-        """Gives the variables the values they had before the step."""
-        for variable, value in zip(self.variables, self.values, strict=True):
-            if isinstance(value, tf.IndexedSlices):
-                variable.scatter_update(value)
-            else:
-                variable.assign(value)
-
-
-@dataclasses.dataclass
-class Held:
-    """What a step holds on to until it knows whether it was bad.
-
-    Args:
-        function: The step as the user wrote it.
-        model: The model it trains, or `None`.
-        optimizers: Its optimizers by name.
-        arguments: What it was called with: positional and keyword arguments.
-        graph: The graph it is traced into, or `None` when it runs eagerly.
-        reads: Variables, and what is read from each before the step.
-        rows: Of variables with a sparse gradient the rows that it is about.
-        left_out: Identities of variables that must not be held as a whole.
-    """
-
-    function: Any
-    model: Any
-    optimizers: dict[str, Any]
-    arguments: tuple[tuple, dict[str, Any]]
-    graph: Any
-    reads: list[tuple[Any, Tensor]]
-    rows: list[tuple[Any, tf.IndexedSlices]] = dataclasses.field(default_factory=list)
-    left_out: set[int] = dataclasses.field(default_factory=set)
-
-    def before_update(self, grads: Sequence[Any], variables: Sequence[Any]) -> None:
-        """To be called before an update: to hold a variable of sparse updates would mean to copy all of it."""
-        for grad, variable in zip(grads, map(raw, variables), strict=True):
-            if isinstance(grad, tf.IndexedSlices) and id(variable) not in self.left_out:
-                self.left_out.add(id(variable))
-                if current_graph() is self.graph:
-                    indices = tf.identity(grad.indices)
-                    # Of what the step has read, if it has: to gather from the variable itself makes TensorFlow copy all
-                    # of it at each update from then on.
-                    source = variable if self.graph is None else self._found(variable)
-                    self.rows.append((variable, tf.IndexedSlices(tf.gather(source, indices), indices)))
-
-    def _found(self, variable: Any) -> Any:
-        """What the step has read of a variable before it could be written, or else the variable."""
-        fresh = next((read for known, read in self.reads if known is variable), None)
-        return variable if fresh is None else _reads_of_the_step(self.graph).get(fresh.op.inputs[0].name, variable)
-
-    def state(self) -> list[tuple[Any, Any]]:
-        """The variables with their values from before the step."""
-        found = {} if self.graph is None else _reads_of_the_step(self.graph)
-        whole = [
-            (variable, value if self.graph is None else found.get(value.op.inputs[0].name, value))
-            for variable, value in self.reads
-            if id(variable) not in self.left_out
-        ]
-        return [*whole, *self.rows]
-
-    def caught(self, number: int, arguments: Any, variables: list[Any], values: list[Any]) -> Caught:
-        """The step as a bad one."""
-        is_complete = len(self.rows) == len(self.left_out)
-        return Caught(
-            number, self.function, self.model, self.optimizers, arguments, variables, values, is_complete=is_complete
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +89,7 @@ class Stash:
         """
         self._runs_again &= not in_function
         self._inside = self._inside or Counters(1)
-        self._inside.put({0: _first(self._inside[0], number)})
+        self._inside.put({0: first_of(self._inside[0], number)})
 
     def keep(self, held: Held, number: Tensor) -> None:
         """To be called after the step, in the same graph.
@@ -198,7 +99,7 @@ class Stash:
             number: Number of its first bad optimizer call and 1, or 0 if there was none, an int64 scalar.
         """
         if self._inside is not None:
-            number = _first(number, self._inside[0])
+            number = first_of(number, self._inside[0])
             self._inside.put({0: 0})
         if held.graph is None:
             if not self._is_filled and int(number):
@@ -244,7 +145,7 @@ class Stash:
         self._filled.put({0: 0})
 
 
-def _first(number: Tensor, other: Tensor) -> Tensor:
+def first_of(number: Tensor, other: Tensor) -> Tensor:
     """The first of two numbers that is not 0."""
     return tf.where(tf.equal(number, 0), other, number)
 
@@ -270,20 +171,6 @@ def _only_if(wanted: Tensor, function: Callable[..., Tensor], arguments: list[Te
     otherwise = tf.function(lambda *values: tf.constant(False), autograph=False).get_concrete_function(*specs)
     tf.raw_ops.If(cond=wanted, input=given, Tout=[tf.bool], then_branch=then, else_branch=otherwise)
     return [then, otherwise]
-
-
-def _reads_of_the_step(graph: Any) -> dict[str, Tensor]:
-    """For each variable, by the name of its handle, what was read first, if nothing can have written to it before."""
-    found: dict[str, Tensor] = {}
-    written: set[str] = set()
-    for operation in graph.get_operations():
-        handles = [tensor.name for tensor in operation.inputs if tensor.dtype == tf.resource]
-        if operation.type == "ReadVariableOp":
-            if handles[0] not in written and operation.outputs[0].consumers():
-                found.setdefault(handles[0], operation.outputs[0])
-        elif operation.type not in READS:
-            written.update(handles)
-    return found
 
 
 def _packed(values: list[Any]) -> tuple[list[Tensor], Callable[[list[Tensor]], list[Any]]]:

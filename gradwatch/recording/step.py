@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gradwatch.recording import keras_seam
 from gradwatch.recording.guard import Untrained
+from gradwatch.recording.held import Held
 from gradwatch.recording.probe import Call, current_graph
-from gradwatch.recording.stash import Held
 from gradwatch.recording.tapes import Tapes
 
 Tensor = Any
@@ -59,6 +60,13 @@ class Step:
     def is_current(self) -> bool:
         """Whether operations made now belong to the step itself, not to a function inside of it."""
         return current_graph() is self.graph
+
+    def untracked(self) -> list[Any]:
+        """Trainable variables that the traced step has used and that neither its model nor an optimizer knows."""
+        if self.model is None or self.graph is None or self.has_replicas:
+            return []
+        tracked = {id(variable.value) for variable in self.model.variables} | self.of_optimizers
+        return [v for v in keras_seam.variables_used(self.graph) if v.trainable and id(v) not in tracked]
 
     def read_metrics(self) -> list[Tensor]:
         """The values of the metrics as they are now, among them the mean of the loss."""
