@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from gradwatch.recording.held import Held
+from gradwatch.errors import own_failures
+from gradwatch.recording import replicas
 from gradwatch.recording.probe import current_graph
+from gradwatch.recording.stash import Stash
 from gradwatch.recording.step import Step
 
 Tensor = Any
@@ -15,9 +17,6 @@ Tensor = Any
 
 class Recorder(Protocol):
     """What is needed of a recorder."""
-
-    def hold(self, function: Callable[..., Any], model: Any, optimizers: dict[str, Any], arguments: Any) -> Held | None:
-        """Holds on to what is from before a step."""
 
     def begin(self, step: Step | None, optimizers: dict[str, Any]) -> None:
         """Begins a step."""
@@ -28,15 +27,13 @@ class Recorder(Protocol):
     def finish(self, result: Any) -> Tensor:
         """Writes the rows of a step that returned."""
 
-    def keep(self, held: Held, number: Tensor) -> None:
-        """Keeps what a bad step was given."""
-
 
 class AroundStep:
     """What is done around a step, each time it is traced or runs eagerly; see `wrap`.
 
     Args:
         recorder: Does it.
+        stash: Keeps what a bad step was given, or `None`.
         function: The step as the user wrote it, or one that is wrapped already.
         model: The model it trains, or `None`.
         optimizers: Gives the optimizers by name.
@@ -47,6 +44,7 @@ class AroundStep:
     def __init__(
         self,
         recorder: Recorder,
+        stash: Stash | None,
         function: Callable[..., Any],
         model: Any,
         optimizers: Callable[[], dict[str, Any]],
@@ -54,6 +52,7 @@ class AroundStep:
         compiled: bool,
     ) -> None:
         self._recorder = recorder
+        self._stash = stash
         self._function = written(function)
         self._model = model
         self._optimizers = optimizers
@@ -64,8 +63,10 @@ class AroundStep:
     def hold(self, arguments: Any) -> None:
         """Before the step, outside of what is compiled; it is left out where another watch compiles around it."""
         self._local.held = None
-        if self._active():
-            self._local.held = self._recorder.hold(self._function, self._model, self._optimizers(), arguments)
+        # Not on replicas, for each has its own batch.
+        if self._stash is not None and self._active() and not replicas.is_distributed():
+            with own_failures("keeping the weights"):
+                self._local.held = self._stash.hold(self._function, self._model, self._optimizers(), arguments)
 
     def begin(self, arguments: Any) -> None:
         """Before the step."""
@@ -87,8 +88,9 @@ class AroundStep:
     def keep(self, number: Tensor) -> None:
         """After the step, outside of what is compiled; it is left out where `hold` was."""
         held, self._local.held = self._local.held, None
-        if held is not None:
-            self._recorder.keep(held, number)
+        if self._stash is not None and held is not None:
+            with own_failures("keeping a bad step"):
+                self._stash.keep(held, number)
 
 
 def written(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from gradwatch.recording.asking import CutSearch, Finder
 from gradwatch.recording.attachment import Attachment
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
 from gradwatch.recording.guard import Guard
-from gradwatch.recording.held import Caught, Held
+from gradwatch.recording.held import Caught
 from gradwatch.recording.ledger import Ledger
 from gradwatch.recording.probe import Call
 from gradwatch.recording.stash import Stash, first_of
@@ -148,20 +148,8 @@ class Recorder:
         Returns:
             A function to be used, traced or not, in place of `step`.
         """
-        return wrap(step, AroundStep(self, step, model, optimizers, active, compile_it is not None), compile_it)
-
-    def hold(self, function: Callable[..., Any], model: Any, optimizers: dict[str, Any], arguments: Any) -> Held | None:
-        """Holds on to what is from before a step; not on replicas, for each has its own."""
-        if self._stash is not None and not replicas.is_distributed():
-            with own_failures("keeping the weights"):
-                return self._stash.hold(function, model, optimizers, arguments)
-        return None
-
-    def keep(self, held: Held, number: Tensor) -> None:
-        """Keeps what a bad step was given."""
-        if self._stash is not None:
-            with own_failures("keeping a bad step"):
-                self._stash.keep(held, number)
+        around = AroundStep(self, self._stash, step, model, optimizers, active, compile_it is not None)
+        return wrap(step, around, compile_it)
 
     def begin(self, step: Step | None, optimizers: dict[str, Any]) -> None:
         """Begins a step; from here on its optimizers are watched. `None` is for one that is not recorded."""
