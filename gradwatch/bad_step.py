@@ -123,7 +123,7 @@ def load_bad_step(run_dir: str | os.PathLike[str], step: int | None = None) -> B
     return BadStep(
         step=about["step"],
         epoch=about["epoch"],
-        cause=None if about["cause"] is None else Cause(**about["cause"]),
+        cause=None if about["cause"] is None else store.cause_of(about["cause"]),
         arguments=arguments,
         options=options,
         variables=tuple(variables),

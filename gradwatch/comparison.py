@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gradwatch import summary
-from gradwatch.diagnosis import diagnose
+from gradwatch.diagnosis import diagnose, to_plain
 from gradwatch.log import Log
 from gradwatch.rules import RULES, Finding, Rule, Severity
 from gradwatch.rules.base import plural
@@ -101,7 +101,7 @@ def compare(a: Log, b: Log, *, rules: Iterable[Rule] = RULES, tolerance: float =
     apart = _apart(ours, theirs, tolerance)  # [steps, layers]
     loss_a, loss_b = (_losses(log).reindex(steps).to_frame() for log in (a, b))
     anywhere = np.asarray(apart.any(axis=1)) | _apart(loss_a, loss_b, tolerance).to_numpy().any(axis=1)
-    middle = [_medians(table, names) for table in tables]
+    middle = [summary.layer_medians(log).reindex(names).to_numpy(dtype=float, copy=True) for log in (a, b)]
     with np.errstate(divide="ignore", invalid="ignore"):
         decades = np.log10(middle[1] / middle[0])
     decades[middle[0] == middle[1]] = 0.0
@@ -145,11 +145,6 @@ def _apart(a: pd.DataFrame, b: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     return pd.DataFrame(np.where(finite, far, ~alike), index=a.index, columns=a.columns)
 
 
-def _medians(table: pd.DataFrame, names: list[str]) -> np.ndarray:
-    finite = table.where(np.isfinite(table))
-    return finite.median().reindex(names).to_numpy(dtype=float, copy=True)
-
-
 def _first(apart: np.ndarray, steps: pd.Index) -> int | None:
     rows = np.flatnonzero(apart)
     return int(steps[rows[0]]) if len(rows) else None
@@ -178,6 +173,4 @@ def _described(finding: Finding) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    if value is pd.NA:
-        return None
-    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
+    return None if value is pd.NA else to_plain(value) if isinstance(value, float) else value

@@ -63,7 +63,7 @@ class Diagnosis:
         """
         plain = {"ok": self.ok, **dataclasses.asdict(self)}
         for finding in plain["findings"]:
-            finding |= {name: _to_plain(finding[name]) for name in ("value", "threshold")}
+            finding |= {name: to_plain(finding[name]) for name in ("value", "threshold")}
             finding["severity"] = str(finding["severity"])
         return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -267,7 +267,8 @@ def _html(finding: Finding) -> str:
     )
 
 
-def _to_plain(number: float | None) -> float | str | None:
+def to_plain(number: float | None) -> float | str | None:
+    """A number as JSON can hold it; one that is NaN or infinite as text."""
     return number if number is None or math.isfinite(number) else str(number)
 
 

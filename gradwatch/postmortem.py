@@ -92,7 +92,7 @@ class Postmortem:
 def described(bad: Caught, cause: Cause | None, epoch: int) -> tuple[dict[str, Any], list[StoredArray]]:
     """A bad step as what is stored of it; see `gradwatch.BadStep`."""
     structure, arrays = encoded(bad.arguments)
-    own = {id(raw(v)): v.path for v in ([] if bad.model is None else bad.model.variables)}
+    own = _paths(bad)
     scalars = {id(raw(v)): v.path for optimizer in bad.optimizers.values() for v in optimizer.variables}
     order = {key: position for position, key in enumerate(own)}
     pairs = sorted(zip(bad.variables, bad.values, strict=True), key=lambda pair: order.get(id(pair[0]), len(order)))
@@ -126,7 +126,7 @@ def _in_the_weights(bad: Caught) -> Cause | None:
     ]
     if not spoilt:
         return None
-    names = {id(raw(v)): v.path for v in ([] if bad.model is None else bad.model.variables)}
+    names = _paths(bad)
     paths = [names.get(id(variable), variable.name.removesuffix(":0")) for variable in spoilt]
     held = f"{plural(len(paths), 'variable')} held NaN or Inf before the step: {listed(paths)}"
     layer = paths[0].rpartition("/")[0] or None
@@ -135,6 +135,11 @@ def _in_the_weights(bad: Caught) -> Cause | None:
     optimizer = next((o for o in bad.optimizers.values() if _trains(o, spoilt)), None)
     name = None if optimizer is None else type(_inner(optimizer)).__name__
     return Cause("optimizer", op_type=name, layer=layer, detail=held + _tiny_epsilon(optimizer, spoilt))
+
+
+def _paths(bad: Caught) -> dict[int, str]:
+    """Path of each variable of the model, by its identity, in model order."""
+    return {} if bad.model is None else {id(raw(variable)): variable.path for variable in bad.model.variables}
 
 
 def _is_finite(value: Any) -> bool:

@@ -247,6 +247,12 @@ def wide_layers(log: Log, quantity: Callable[[Log, Segment], FloatArray]) -> pd.
     return _assembled(log, pd.Index(names, name="layer"), blocks)
 
 
+def layer_medians(log: Log) -> pd.Series:
+    """Median over the recorded steps of the finite norms of each layer, by layer in model order; missing without one."""
+    table = wide_layers(log, layer_norms)
+    return table.where(np.isfinite(table)).median()
+
+
 def named_as(log: Log, other: Log) -> Log:
     """The log with the names of another one's variables, where both have variables of the same shapes in one order.
 

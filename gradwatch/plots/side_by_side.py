@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -57,9 +56,9 @@ def _over_steps(ax: Axes, logs: Sequence[Log], labels: Sequence[str]) -> None:
 
 def _by_layer(ax: Axes, logs: Sequence[Log], labels: Sequence[str]) -> None:
     ax.set_title("Median gradient norm by depth", loc="left")
-    medians = [_medians(log) for log in logs]
-    layers = list(dict.fromkeys(layer for each in medians for layer in each))
-    values: list[npt.NDArray] = [np.array([each.get(layer, np.nan) for layer in layers]) for each in medians]
+    medians = [summary.layer_medians(log) for log in logs]
+    layers = list(dict.fromkeys(layer for each in medians for layer in each.index))
+    values = [each.reindex(layers).to_numpy(dtype=float) for each in medians]
     lift = canvas.log_scale(ax, *values)
     for each, label, color, style in zip(values, labels, canvas.PALETTE, canvas.STYLES, strict=False):
         ax.plot(np.arange(len(layers)), lift(each), style, marker="o", markersize=4, color=color, label=label)
@@ -67,8 +66,3 @@ def _by_layer(ax: Axes, logs: Sequence[Log], labels: Sequence[str]) -> None:
         name_layers(ax, layers)
     ax.set_ylabel(canvas.NORM_LABEL)
     canvas.legend_above(ax)
-
-
-def _medians(log: Log) -> dict[str, float]:
-    table = summary.wide_layers(log, summary.layer_norms)
-    return table.where(np.isfinite(table)).median().to_dict()

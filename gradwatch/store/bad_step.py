@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,6 @@ import pyarrow.parquet as pq
 from gradwatch.store import atomic, header
 from gradwatch.store.part import METADATA_KEY, translated
 
-NAME = re.compile(r"_bad_step-(\d+)-(\d+)\.tensors")
 _SCHEMA = pa.schema(
     [
         ("role", pa.string()),
@@ -47,17 +45,6 @@ class StoredArray:
     role: str
     name: str
     values: npt.NDArray
-
-
-def path_of(directory: pathlib.Path, run: int, step: int) -> pathlib.Path:
-    """Where a bad step of a run lies."""
-    return directory / f"_bad_step-{run:03d}-{step:09d}.tensors"
-
-
-def numbers_in(directory: pathlib.Path) -> list[tuple[int, int]]:
-    """Run and step of all bad steps in a directory, in order."""
-    matches = (NAME.fullmatch(entry.name) for entry in directory.iterdir())
-    return sorted((int(match[1]), int(match[2])) for match in matches if match)
 
 
 def write(path: pathlib.Path, about: dict[str, Any], arrays: Sequence[StoredArray]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 import tempfile
 from collections.abc import Sequence
 from types import TracebackType
@@ -18,11 +17,9 @@ from typing import Any
 
 from gradwatch.errors import LogFormatError
 from gradwatch.records import RunInfo, Segment, VariableInfo
-from gradwatch.store import atomic, bad_step, header, part
+from gradwatch.store import atomic, bad_step, header, names, part
 
 MANIFEST = "_manifest.json"
-SUFFIX = ".parquet"
-_PART_NAME = re.compile(r"part-(\d+)-(\d+)\.parquet")
 StrPath = str | os.PathLike[str]
 
 
@@ -40,7 +37,7 @@ def write(path: StrPath, variables: Sequence[VariableInfo], segments: Sequence[S
         ValueError: If a segment has arrays that the store does not keep.
     """
     path = pathlib.Path(path)
-    if path.suffix == SUFFIX:
+    if path.suffix == names.SUFFIX:
         try:
             part.write(path, variables, segments, info)
         except OSError as error:
@@ -49,9 +46,9 @@ def write(path: StrPath, variables: Sequence[VariableInfo], segments: Sequence[S
     number = _claim(path)
     try:
         if segments:
-            part.write(_part_path(path, number, 0), variables, segments, info)
+            part.write(names.part_path(path, number, 0), variables, segments, info)
         _write_manifest(path, number, min(1, len(segments)), variables, info)
-        _remove_other_parts(path, number)
+        names.remove_others(path, number)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -94,7 +91,7 @@ def bad_steps(path: StrPath) -> dict[int, pathlib.Path]:
     if manifest is None:
         raise FileNotFoundError(f"There is no run. Received: {str(path)!r}. Expected a run directory of gradwatch.")
     run = int(manifest["run"])
-    return {step: bad_step.path_of(directory, run, step) for n, step in bad_step.numbers_in(directory) if n == run}
+    return {step: names.bad_step_path(directory, run, step) for n, step in names.bad_steps_in(directory) if n == run}
 
 
 class RunDirectory:
@@ -120,7 +117,7 @@ class RunDirectory:
         self._segment_numbers: dict[tuple[str, frozenset[str], frozenset[str]], int] = {}
         try:
             self._write_manifest()
-            _remove_other_parts(self._path, self._number)
+            names.remove_others(self._path, self._number)
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
@@ -175,7 +172,7 @@ class RunDirectory:
         segments = [segment for segment in segments if segment.num_steps]
         if segments:
             numbers = [self._segment_number(segment) for segment in segments]
-            path = _part_path(self._path, self._number, self._num_parts)
+            path = names.part_path(self._path, self._number, self._num_parts)
             part.write(path, self._variables, segments, self._info, numbers=numbers)
             self._num_parts += 1
 
@@ -191,7 +188,7 @@ class RunDirectory:
             OSError: If it cannot be written.
         """
         self._check_open()
-        bad_step.write(bad_step.path_of(self._path, self._number, about["step"]), about, arrays)
+        bad_step.write(names.bad_step_path(self._path, self._number, about["step"]), about, arrays)
 
     def close(self) -> None:
         """Writes the last manifest. The second call does nothing."""
@@ -236,12 +233,12 @@ def _read_directory(path: pathlib.Path) -> tuple[tuple[VariableInfo, ...], tuple
         number, num_parts = int(manifest["run"]), int(manifest["num_parts"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise header.unreadable(path / MANIFEST, "a field is missing") from error
-    found = sorted(count for run, count in _part_numbers(path) if run == number)
+    found = sorted(count for run, count in names.parts_in(path) if run == number)
     expected = range(max([num_parts, *(count + 1 for count in found)]))
     if found != list(expected):
-        missing = _part_path(path, number, min(set(expected) - set(found)))
+        missing = names.part_path(path, number, min(set(expected) - set(found)))
         raise header.unreadable(path, f"{missing.name} is missing")
-    parts = [part.open_part(_part_path(path, number, count)) for count in found]
+    parts = [part.open_part(names.part_path(path, number, count)) for count in found]
     return variables, part.load(parts, variables), info
 
 
@@ -279,41 +276,19 @@ def _claim(path: pathlib.Path) -> int:
     """Makes the directory, or looks that it holds a run; returns the number of the next run in it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        names = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
-        numbers = [run for run, _ in _part_numbers(path)]
+        entries = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
+        numbers = [run for run, _ in names.parts_in(path)]
         manifest = _read_manifest(path)
     except LogFormatError as error:
         raise FileExistsError(f"Cannot replace the run in {str(path)!r}. {error}") from error
     except OSError as error:
         raise _unwritable(path, error) from error
-    if manifest is None and len(numbers) < len(names):
+    if manifest is None and len(numbers) < len(entries):
         raise FileExistsError(
             f"The directory holds something other than a gradwatch run. Received: {str(path)!r} with "
-            f"{', '.join(sorted(names)[:3])}. Give an empty or a new directory, or a path that ends in {SUFFIX}."
+            f"{', '.join(sorted(entries)[:3])}. Give an empty or a new directory, or a path that ends in {names.SUFFIX}."
         )
     return max([0, *numbers, *([int(manifest["run"])] if manifest else [])]) + 1
-
-
-def _remove_other_parts(path: pathlib.Path, number: int) -> None:
-    for run, count in _part_numbers(path):
-        if run != number:
-            _part_path(path, run, count).unlink(missing_ok=True)
-    for run, step in bad_step.numbers_in(path):
-        if run != number:
-            bad_step.path_of(path, run, step).unlink(missing_ok=True)
-    for leftover in path.glob(f".*{atomic.TEMPORARY_SUFFIX}"):
-        name = leftover.name[1 : -len(atomic.TEMPORARY_SUFFIX)]
-        if _PART_NAME.fullmatch(name) or bad_step.NAME.fullmatch(name):
-            leftover.unlink(missing_ok=True)
-
-
-def _part_path(path: pathlib.Path, run: int, count: int) -> pathlib.Path:
-    return path / f"part-{run:03d}-{count:06d}{SUFFIX}"
-
-
-def _part_numbers(path: pathlib.Path) -> list[tuple[int, int]]:
-    matches = (_PART_NAME.fullmatch(entry.name) for entry in path.iterdir())
-    return [(int(match[1]), int(match[2])) for match in matches if match]
 
 
 def _unwritable(path: pathlib.Path, error: OSError) -> OSError:

@@ -81,13 +81,18 @@ def from_json(content: dict[str, Any]) -> tuple[tuple[VariableInfo, ...], RunInf
     return variables, RunInfo(**_fields(RunInfo, _with_origins(content["info"])))
 
 
+def cause_of(plain: dict[str, Any]) -> Cause:
+    """The cause of which this is `dataclasses.asdict`; fields that are not known here are left out."""
+    return Cause(**_fields(Cause, plain))
+
+
 def _with_origins(info: dict[str, Any]) -> dict[str, Any]:
-    found = [Origin(int(each["step"]), Cause(**_fields(Cause, each["cause"]))) for each in info.get("origins", [])]
+    found = [Origin(int(each["step"]), cause_of(each["cause"])) for each in info.get("origins", [])]
     return {**info, "origins": found}
 
 
 def _with_cuts(variable: dict[str, Any]) -> dict[str, Any]:
-    return {**variable, "cuts": [Cause(**_fields(Cause, cut)) for cut in variable.get("cuts", [])]}
+    return {**variable, "cuts": [cause_of(cut) for cut in variable.get("cuts", [])]}
 
 
 def _fields(of: type[Any], values: dict[str, Any]) -> dict[str, Any]:
