@@ -248,7 +248,7 @@ def wide_layers(log: Log, quantity: Callable[[Log, Segment], FloatArray]) -> pd.
 
 
 def layer_medians(log: Log) -> pd.Series:
-    """Median over the recorded steps of the finite norms of each layer, by layer in model order; missing without one."""
+    """Median over the recorded steps of the finite norms of each layer; missing where a layer has none."""
     table = wide_layers(log, layer_norms)
     return table.where(np.isfinite(table)).median()
 

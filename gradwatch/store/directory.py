@@ -286,7 +286,8 @@ def _claim(path: pathlib.Path) -> int:
     if manifest is None and len(numbers) < len(entries):
         raise FileExistsError(
             f"The directory holds something other than a gradwatch run. Received: {str(path)!r} with "
-            f"{', '.join(sorted(entries)[:3])}. Give an empty or a new directory, or a path that ends in {names.SUFFIX}."
+            f"{', '.join(sorted(entries)[:3])}. Give an empty or a new directory, or a path that ends in "
+            f"{names.SUFFIX}."
         )
     return max([0, *numbers, *([int(manifest["run"])] if manifest else [])]) + 1
 

@@ -35,11 +35,10 @@ def bad_steps_in(directory: pathlib.Path) -> list[tuple[int, int]]:
 
 def remove_others(directory: pathlib.Path, run: int) -> None:
     """Removes what belongs to other runs, and what a crash left half written."""
-    kinds = ((parts_in, part_path), (bad_steps_in, bad_step_path))
-    for path in [
-        path_of(directory, n, k) for numbers_in, path_of in kinds for n, k in numbers_in(directory) if n != run
-    ]:
-        path.unlink(missing_ok=True)
+    for numbers_in, path_of in ((parts_in, part_path), (bad_steps_in, bad_step_path)):
+        for other, number in numbers_in(directory):
+            if other != run:
+                path_of(directory, other, number).unlink(missing_ok=True)
     for leftover in directory.glob(f".*{atomic.TEMPORARY_SUFFIX}"):
         name = leftover.name[1 : -len(atomic.TEMPORARY_SUFFIX)]
         if _PART.fullmatch(name) or _BAD_STEP.fullmatch(name):
