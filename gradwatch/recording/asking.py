@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch.causes import Cause
+from gradwatch.recording import replicas
 from gradwatch.recording.probe import current_graph
 from gradwatch.recording.step import Step
 from gradwatch.recording.tapes import Asked, listen
@@ -87,8 +88,10 @@ def trace_to_ask(step: Step, tell: Listener, enter: Callable[[Step], Any]) -> No
     """
     assert step.function is not None
     args, kwargs = tf.nest.map_structure(_as_tensor, step.arguments)
+    inner = Step(step.model, None, only_asks=True)
 
     def traced(*args: Any, **kwargs: Any) -> None:
+        nonlocal inner
         inner = Step(step.model, current_graph(), only_asks=True)
         with enter(inner), listen(lambda: inner.tapes):
             step.function(*args, **kwargs)  # type: ignore[misc]
@@ -104,7 +107,12 @@ def trace_to_ask(step: Step, tell: Listener, enter: Callable[[Step], Any]) -> No
             if not isinstance(error, tf.errors.OperatorNotAllowedInGraphError):
                 break
     assert failure is not None
-    tell(failure)
+    if inner.loss is not None and replicas.is_distributed():
+        # What replicas do together, such as the update of a metric, cannot be traced from within one of them; the loss
+        # is computed before that.
+        tell(Asked(inner.graph, [inner.loss], []))
+    else:
+        tell(failure)
 
 
 def _as_tensor(leaf: Any) -> Any:
