@@ -4,13 +4,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # Versions to hold the environment to, for pip; the oldest that are supported stand in tests/oldest.txt.
 CONSTRAINTS ?=
-# More arguments for pytest; at both ends of the versions the matrix, the longest part, is left out: `make test-all ENDS=`
-# runs it there too, in about two hours.
+# More arguments for pytest.
 ARGS ?=
-ENDS ?= --ignore tests/matrix
+# What to run at both ends of the versions.
+TARGET ?= test
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all test-oldest test-newest lint format bench bench-log matrix picture clean
+.PHONY: help demo test test-matrix test-all test-oldest test-newest lint format bench bench-log matrix picture clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,16 +18,19 @@ help:            ## what there is to make
 demo: $(VENV)/.demo   ## train on real data: healthy, then three mistakes; writes runs/demo/report.html
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test   ## run the tests with the matrix of programs, the examples and the notebooks
-	$(PYTEST) $(ARGS)
+test: $(VENV)/.test   ## run the tests, with the examples and the notebooks, but without the matrix of programs
+	$(PYTEST) --ignore tests/matrix $(ARGS)
 
-test-all: test test-oldest test-newest   ## the same at both ends of the supported versions too
+test-matrix: $(VENV)/.test   ## run the matrix of programs: each unwatched, watched, and with a NaN
+	$(PYTEST) tests/matrix $(ARGS)
 
-test-oldest:     ## run the tests with the oldest Python, Keras and TensorFlow
-	python=$$(.ci/find-python 3.10) && $(MAKE) test PYTHON=$$python VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt ARGS="$(ENDS)"
+test-all: test test-matrix test-oldest test-newest   ## all of it, and the tests at both ends of the supported versions
 
-test-newest:     ## run the tests with the newest Python, Keras and TensorFlow
-	python=$$(.ci/find-python 3.13) && $(MAKE) test PYTHON=$$python VENV=.venv-newest ARGS="$(ENDS)"
+test-oldest:     ## run the tests with the oldest Python, Keras and TensorFlow; TARGET=test-matrix runs the matrix
+	python=$$(.ci/find-python 3.10) && $(MAKE) $(TARGET) PYTHON=$$python VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt
+
+test-newest:     ## run the tests with the newest Python, Keras and TensorFlow; TARGET=test-matrix runs the matrix
+	python=$$(.ci/find-python 3.13) && $(MAKE) $(TARGET) PYTHON=$$python VENV=.venv-newest
 
 lint: $(VENV)/.lint   ## check style and types
 	$(BIN)/ruff check .
