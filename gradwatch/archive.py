@@ -20,6 +20,7 @@ Kinds = dict[tuple, list[Segment]]
 """Segments by their key: a long run has thousands of them, and what is asked at each drain must not look at all."""
 
 Variables = tuple[Sequence[VariableInfo], Mapping[int, int]]
+Before = tuple[Sequence[VariableInfo], Sequence[Segment]]
 
 
 class Archive:
@@ -52,6 +53,7 @@ class Archive:
         self._num_bytes = 0
         self._directory: store.RunDirectory | None = None
         self._num_spilled = 0
+        self._earlier: tuple[store.StrPath, int] | None = None
 
     @property
     def last_step(self) -> int:
@@ -63,6 +65,15 @@ class Archive:
     def num_bytes(self) -> int:
         """Bytes of records in memory."""
         return self._num_bytes
+
+    def go_on(self, path: store.StrPath, num_steps: int) -> None:
+        """Has the log begin with the steps of an earlier run.
+
+        Args:
+            path: Where they are, and where those that are added may be as well.
+            num_steps: How many optimizer calls there were.
+        """
+        self._earlier = path, num_steps
 
     def add(self, segments: Sequence[Segment]) -> None:
         """Keeps more steps, each segment following those of before."""
@@ -81,36 +92,48 @@ class Archive:
                 )
 
     def log(self) -> Log:
-        """Everything; where the files cannot be read any more, what is in memory."""
+        """Everything; where files cannot be read any more, what is in memory."""
+        earlier = self._read_earlier()
         if self._directory is not None:
             try:
                 variables, on_disk, _ = store.read(self._directory.path)
                 found = sum(segment.num_steps for segment in on_disk)
-                if found != self._num_spilled:  # the manifest of an open run does not count the newest parts
+                if found != self._num_spilled:
                     raise LogFormatError(f"{found} of {self._num_spilled} steps were found.")
             except (OSError, LogFormatError) as error:
                 warn(f"The temporary files of a long log cannot be read; only its last steps are left: {error}")
-                return self._log_of([*_in_order(self._spilled), *_in_order(self._pending)])
-            return self._log_of(_in_order(self._pending), variables, on_disk)
+                return self._log_of([*_in_order(self._spilled), *_in_order(self._pending)], earlier)
+            return self._log_of(_in_order(self._pending), [*earlier, (variables, on_disk)])
         self._pending = {segment.key: [segment] for segment in records.join(_in_order(self._pending))}  # once for all
-        return self._log_of(_in_order(self._pending))
+        return self._log_of(_in_order(self._pending), earlier)
 
     def tail(self, num_steps: int) -> Log:
         """The last `num_steps` steps of each segment, not more than `num_recent` of them."""
         return self._log_of(self._last_steps(num_steps))
 
-    def _log_of(
-        self,
-        segments: Sequence[Segment],
-        variables_before: Sequence[VariableInfo] = (),
-        before: Sequence[Segment] = (),
-    ) -> Log:
-        """The log of some segments, and of others before them that point into a list of variables of their own."""
+    def _log_of(self, segments: Sequence[Segment], before: Sequence[Before] = ()) -> Log:
+        """The log of some segments, and of others before them that point into lists of variables of their own."""
         infos, places = self._variables()
+        known = {variable.path for variable in infos}
+        only_before = {v.path: v for variables, _ in before for v in variables if v.path not in known}
+        infos = [*infos, *only_before.values()]
         places_of_paths = {variable.path: place for place, variable in enumerate(infos)}
-        places_before = {number: places_of_paths[v.path] for number, v in enumerate(variables_before)}
-        earlier = [records.renumber(segment, places_before) for segment in before]
-        return Log(infos, [*earlier, *(records.renumber(segment, places) for segment in segments)], self._info())
+        moved = []
+        for variables, earlier in before:
+            places_before = {number: places_of_paths[v.path] for number, v in enumerate(variables)}
+            moved += [records.renumber(segment, places_before) for segment in earlier]
+        return Log(infos, [*moved, *(records.renumber(segment, places) for segment in segments)], self._info())
+
+    def _read_earlier(self) -> list[Before]:
+        if self._earlier is None:
+            return []
+        path, num_steps = self._earlier
+        try:
+            variables, segments, _ = store.read(path)
+        except (OSError, LogFormatError) as error:
+            warn(f"The steps of before this run was gone on with cannot be read: {error}")
+            return []
+        return [(variables, [segment.take(segment.steps["step"] < num_steps) for segment in segments])]
 
     def _spill(self) -> None:
         infos, places = self._variables()

@@ -108,10 +108,8 @@ def load_bad_step(run_dir: str | os.PathLike[str], step: int | None = None) -> B
             "with a `run_dir`, unless `save_bad_step=False`."
         )
     if step is not None and step not in steps:
-        raise ValueError(
-            f"There is no bad step of that number. Received: step={step}. Expected one of {sorted(steps)}."
-        )
-    about, arrays = store.read_bad_step(steps[min(steps) if step is None else step])
+        raise ValueError(f"There is no bad step of that number. Received: step={step}. Expected one of {steps}.")
+    about, arrays = store.read_bad_step(run_dir, steps[0] if step is None else step)
     given = [array.values for array in arrays if array.role == "argument"]
     indices = {array.name: array.values for array in arrays if array.role == "indices"}
     variables = [

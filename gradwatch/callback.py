@@ -161,6 +161,7 @@ class GradientWatch(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Lets the train function record, for one call."""
         self._batch_begun = batch
+        self._watcher.settle(lambda: find_optimizers(self.model))
         if self._function is not None:
             self._function.arm()
 

@@ -94,9 +94,22 @@ def check_options(
     )
 
 
+def described(options: Options) -> dict[str, Any]:
+    """The options as plain data."""
+    named: dict[str, Any] = {
+        "rules": [rule.name for rule in options.rules],
+        "sinks": [type(sink).__name__ for sink in options.sinks],
+        "statistics": list(options.statistics),
+        "allow_detached": list(options.allow_detached),
+        "fail_fast": options.fail_fast if isinstance(options.fail_fast, bool) else sorted(options.fail_fast),
+    }
+    return {field.name: named.get(field.name, getattr(options, field.name)) for field in dataclasses.fields(options)}
+
+
 def describe_run(options: Options, model: str, versions: dict[str, str], num_trainable: int | None) -> RunInfo:
     """What a log says of the run it comes from."""
     return RunInfo(
+        options=described(options),
         model=model,
         versions=versions,
         every_steps=options.every_steps,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,11 @@ STEP_DTYPES: dict[str, np.dtype] = {
     "replica": np.dtype(np.int32),
     "nonfinite_inputs": np.dtype(np.int64),
 }
+
+
+OUTCOMES = ("running", "completed", "stopped", "interrupted")
+"""How a run stands: it goes on, or was killed and could not say so; `fit` came to its end; fail-fast stopped it; it
+ended in another way, such as an error."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +91,12 @@ class RunInfo:
         num_trainable: Number of trainable variables of the model, `None` until the first step was seen.
         origins: What made the first NaN or Inf of steps for which that was found out.
         nonfinite_metrics: Names of the metrics that were NaN or Inf at the end of an epoch.
+        options: The options of the watch, as far as they are plain data.
+        summary: The layers of the model as Keras prints them.
+        started: When it began, in UTC ("2026-11-27T09:30:00+00:00"); "" where that is not known.
+        ended: When it ended; "" as long as it goes on.
+        outcome: One of `OUTCOMES`; "" where that is not known.
+        resumed_at: Steps at which a later process went on with it.
     """
 
     model: str = ""
@@ -96,6 +108,12 @@ class RunInfo:
     num_trainable: int | None = None
     origins: tuple[Origin, ...] = ()
     nonfinite_metrics: tuple[str, ...] = ()
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    summary: str = ""
+    started: str = ""
+    ended: str = ""
+    outcome: str = ""
+    resumed_at: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,7 @@ class WatchedStep:
     ) -> None:
         self._watcher = Watcher(options)
         self._watcher.start(model)
+        self._optimizers = optimizers
         self._epoch = 0
         self._seen = False
         traced = keras_seam.is_traceable(train_step)
@@ -54,6 +55,8 @@ class WatchedStep:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs one step and returns what it returns."""
+        if tf.executing_eagerly():
+            self._watcher.settle(lambda: self._optimizers)
         try:
             result = self._step(*args, **kwargs)
         except Exception as error:

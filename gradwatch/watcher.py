@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import json
@@ -9,7 +10,7 @@ import math
 import os
 import platform
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,18 +20,23 @@ import tensorflow as tf
 from gradwatch import records
 from gradwatch.archive import Archive
 from gradwatch.causes import Cause
+from gradwatch.delivery import Delivery
 from gradwatch.diagnosis import Diagnosis, diagnose
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
 from gradwatch.log import Log
 from gradwatch.options import Options, describe_run
 from gradwatch.postmortem import Postmortem, described
+from gradwatch.recording import keras_seam
 from gradwatch.recording.held import Caught
 from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
 from gradwatch.recording.session import Recorder
-from gradwatch.records import Segment
+from gradwatch.recording.variables import VariableTable
+from gradwatch.records import Segment, VariableInfo
 from gradwatch.reporting import Report, report
 from gradwatch.rules import DetachedVariable, Severity
 from gradwatch.sinks import ParquetSink
+from gradwatch.standing import Standing
+from gradwatch.store import Earlier
 from gradwatch.telling import NONFINITE, error_for, words_of
 from gradwatch.tracing import cuts
 from gradwatch.version import __version__
@@ -69,9 +75,8 @@ class Watcher:
         self._model: weakref.ref | None = None
         self._model_name = ""
         self._archive = Archive(self.recorder.table.ordered, self._info, num_recent=JUDGED_STEPS)
-        self._sinks = list(options.sinks)
-        if options.run_dir is not None and _is_chief():
-            self._sinks.insert(0, ParquetSink(options.run_dir))
+        to_run_dir = ParquetSink(options.run_dir) if options.run_dir is not None and _is_chief() else None
+        self._delivery = Delivery(options.sinks, to_run_dir)
         self.refusal: DetachedVariableError | None = None
         self._told: set[tuple[str, str, Cause | None]] = set()
         self._steps_since_drain: int | None = None
@@ -82,6 +87,10 @@ class Watcher:
         self._nonfinite_metrics: tuple[str, ...] = ()
         self._alarms = 0
         self._closed = False
+        self._settled = False
+        self._summary = ""
+        self._standing = Standing()
+        _open.add(self)
 
     @property
     def log(self) -> Log:
@@ -117,8 +126,28 @@ class Watcher:
         with own_failures("reading the records"):
             self._drain()
         self.recorder.start(steps_at_once or 1)
+        self._standing.begin()
         self._alarms = 0
         self._steps_since_drain = None
+
+    def settle(self, optimizers: Callable[[], Mapping[str, Any]]) -> None:
+        """To be called before the first step: goes on with the run in the run directory if training goes on with it.
+
+        It does where the optimizers have made updates before, and the variables are the same. Training that begins
+        anew, such as the same script started once more, takes the place of that run.
+
+        Args:
+            optimizers: Gives the optimizers by name.
+        """
+        if self._settled:
+            return
+        self._settled = True
+        with own_failures("looking for an earlier run"):
+            named = optimizers() if self._delivery.has_run_dir else {}
+            if any(int(optimizer.iterations.numpy()) > 0 for optimizer in named.values()):
+                earlier = self._delivery.earlier()
+                if earlier is not None and self._has_variables(earlier.variables, named):
+                    self._go_on(earlier)
 
     def look(self, num_steps: int) -> None:
         """To be called after each batch, or group of batches: looks at the device when it is time.
@@ -137,7 +166,8 @@ class Watcher:
             alarms, latched = self.recorder.alarms()
             alarmed = alarms > self._alarms
             self._alarms = alarms
-        if first or alarmed or self.recorder.has_nested_calls or self._steps_since_drain >= STEPS_BETWEEN_DRAINS:
+        is_time = self._steps_since_drain >= STEPS_BETWEEN_DRAINS or self._delivery.is_due
+        if first or alarmed or self.recorder.has_nested_calls or is_time:
             self.drain()
         if latched:
             self._stop(self._latched_error())
@@ -165,6 +195,8 @@ class Watcher:
         with own_failures("reading the records"):
             self._drain()
         self._judge(None, final=True)
+        self._end("completed")
+        self._delivery.pause()
 
     def saw_metrics(self, logs: Mapping[str, Any]) -> None:
         """To be called at the end of an epoch with the metrics of the training data."""
@@ -178,10 +210,33 @@ class Watcher:
             return
         with own_failures("reading the records"):
             self._drain()
+        if self._standing.outcome == "running":
+            self._end("interrupted")
         self._closed = True
-        for sink in self._sinks:
-            with own_failures(f"closing {type(sink).__name__}"):
-                sink.close()
+        _open.discard(self)
+        self._delivery.close()
+
+    def _end(self, outcome: str) -> None:
+        self._standing.end(outcome)
+        with own_failures("writing how the run ended"):
+            self._hand_on([])
+
+    def _go_on(self, earlier: Earlier) -> None:
+        assert self.options.run_dir is not None
+        self._delivery.go_on()
+        self.recorder.start_at(earlier.num_steps)
+        self._archive.go_on(self.options.run_dir, earlier.num_steps)
+        self._standing.go_on(earlier)
+
+    def _has_variables(self, variables: Sequence[VariableInfo], optimizers: Mapping[str, Any]) -> bool:
+        model = None if self._model is None else self._model()
+        here = VariableTable()
+        if model is not None:
+            here.add(model.trainable_variables)
+        for optimizer in () if model is not None else optimizers.values():
+            here.add(keras_seam.optimizer_variables(optimizer))
+        now = {(variable.path, variable.shape) for variable in here.ordered()[0]}
+        return now == {(variable.path, tuple(variable.shape)) for variable in variables if variable.tracked}
 
     def _judge(self, num_steps: int | None, *, final: bool) -> None:
         self._unjudged_steps, self._is_urgent = 0, False
@@ -189,6 +244,7 @@ class Watcher:
         with own_failures("judging the records"):
             log = self._archive.log() if num_steps is None else self._archive.tail(num_steps)
             diagnosis = diagnose(log, self.options.rules)
+        self._delivery.write_findings(diagnosis.to_json())
         self._tell(diagnosis, final=final)
 
     def _drain(self) -> None:
@@ -206,31 +262,23 @@ class Watcher:
         if is_bad:
             with own_failures("looking at a bad step"):
                 bad = self._postmortem.look()
+        self._hand_on(segments, urgent=is_bad)
+        if bad is not None and self.options.run_dir is not None and self.options.save_bad_step:
+            with own_failures("keeping a bad step"):
+                self._keep_bad_step(*bad, segments)
+
+    def _hand_on(self, segments: list[Segment], *, urgent: bool = False) -> None:
         if self._closed or (not segments and self.recorder.num_trainable is None):
             return  # nothing is known yet: an earlier run on disk stays
         infos, places = self.recorder.table.ordered()
         renumbered = [records.renumber(segment, places) for segment in segments]
-        for sink in list(self._sinks):
-            try:
-                sink.write(renumbered, infos, self._info())
-                sink.flush()
-            except Exception as error:
-                self._sinks.remove(sink)
-                warn(
-                    f"gradwatch stops writing to {type(sink).__name__}, training goes on and the log stays in memory: "
-                    f"{type(error).__name__}: {error}"
-                )
-        if bad is not None and self.options.run_dir is not None and self.options.save_bad_step:
-            with own_failures("keeping a bad step"):
-                self._keep_bad_step(*bad, segments)
+        self._delivery.write(renumbered, infos, self._info(), urgent=urgent)
 
     def _keep_bad_step(self, bad: Caught, cause: Cause | None, segments: list[Segment]) -> None:
         """Writes it to the run directory, if there still is one."""
         places = ((segment, np.flatnonzero(segment.steps["step"] == bad.step)) for segment in segments)
         epochs = [int(segment.steps["epoch"][rows[0]]) for segment, rows in places if len(rows)]
-        sink = next((sink for sink in self._sinks if isinstance(sink, ParquetSink)), None)
-        if sink is not None:
-            sink.add_bad_step(*described(bad, cause, epochs[0] if epochs else -1))
+        self._delivery.add_bad_step(*described(bad, cause, epochs[0] if epochs else -1))
 
     def _info(self) -> records.RunInfo:
         versions = {
@@ -240,7 +288,23 @@ class Watcher:
             "python": platform.python_version(),
         }
         info = describe_run(self.options, self._model_name, versions, self.recorder.num_trainable)
-        return dataclasses.replace(info, origins=self._postmortem.origins, nonfinite_metrics=self._nonfinite_metrics)
+        info = dataclasses.replace(
+            info,
+            origins=self._postmortem.origins,
+            nonfinite_metrics=self._nonfinite_metrics,
+            summary=self._model_summary(),
+        )
+        return self._standing.put_into(info)
+
+    def _model_summary(self) -> str:
+        model = None if self._model is None else self._model()
+        if not self._summary and model is not None and model.built:
+            self._summary = " "  # asked for once, whether it can be had or not
+            with own_failures("reading the summary of the model"):
+                lines: list[str] = []
+                model.summary(print_fn=lambda line, **_: lines.append(line), line_length=100)
+                self._summary = "\n".join(lines).strip()
+        return self._summary.strip()
 
     def _tell(self, diagnosis: Diagnosis, *, final: bool) -> None:
         stopping = [finding for finding in diagnosis.findings if self.options.stops(finding)]
@@ -257,6 +321,7 @@ class Watcher:
             warn(words_of(finding))
 
     def _stop(self, error: GradientError) -> None:
+        self._end("stopped")
         self.close()
         raise error
 
@@ -291,6 +356,17 @@ class Watcher:
             f"{message} (Keras says: No gradients provided for any variable.)", findings=findings, step=last + 1
         )
         return self.refusal
+
+
+_open: weakref.WeakSet[Watcher] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Writes what is left of runs that nobody closed, such as those of a script that an error ended."""
+    for watcher in list(_open):
+        with own_failures("closing a watch"):
+            watcher.close()
 
 
 def _is_chief() -> bool:

@@ -130,7 +130,8 @@ def test_other_readers_do_not_see_it(run):
     path, _, _ = run
     assert len(pd.read_parquet(path)) == len(gradwatch.load(path).frame())
     assert not list(path.glob("_bad*.parquet"))
-    assert {entry.suffix for entry in path.iterdir()} == {".parquet", ".json", ".tensors"}
+    shown = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    assert {entry.suffix for entry in shown} == {".parquet", ".json", ".tensors"}
 
 
 def test_it_is_kept_only_where_that_is_wanted(tmp_path, monkeypatch):

@@ -105,6 +105,10 @@ class Recorder:
         self._clock.put({ALARMS: 0})
         self._guard.start()
 
+    def start_at(self, step: int) -> None:
+        """Has the device count on from a step, before the first one is run."""
+        self._clock.put({STEP: step})
+
     def start_epoch(self, epoch: int) -> None:
         """Tells the device which epoch begins."""
         self._clock.put({EPOCH: epoch, BATCH: 0})

@@ -5,8 +5,29 @@ segments, facts about the run, checksums) stands as JSON beside them. Nothing is
 """
 
 from gradwatch.store.bad_step import StoredArray
-from gradwatch.store.bad_step import read as read_bad_step
-from gradwatch.store.directory import RunDirectory, bad_steps, check_writable, read, write
+from gradwatch.store.directory import Earlier, bad_steps, earlier, read, read_bad_step, write
+from gradwatch.store.folders import StrPath, folder, is_url, local_path
 from gradwatch.store.header import cause_of
+from gradwatch.store.lock import Lock, is_locked
+from gradwatch.store.manifest import claim, unwritable
+from gradwatch.store.run import RunDirectory
 
-__all__ = ["RunDirectory", "StoredArray", "bad_steps", "cause_of", "check_writable", "read", "read_bad_step", "write"]
+__all__ = [
+    "Earlier",
+    "Lock",
+    "RunDirectory",
+    "StoredArray",
+    "StrPath",
+    "bad_steps",
+    "cause_of",
+    "claim",
+    "earlier",
+    "folder",
+    "is_locked",
+    "is_url",
+    "local_path",
+    "read",
+    "read_bad_step",
+    "unwritable",
+    "write",
+]

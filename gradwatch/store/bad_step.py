@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradwatch.store import atomic, header
+from gradwatch.store import header
+from gradwatch.store.folders import Folder
 from gradwatch.store.part import METADATA_KEY, translated
 
 _SCHEMA = pa.schema(
@@ -47,11 +47,12 @@ class StoredArray:
     values: npt.NDArray
 
 
-def write(path: pathlib.Path, about: dict[str, Any], arrays: Sequence[StoredArray]) -> None:
+def write(folder: Folder, name: str, about: dict[str, Any], arrays: Sequence[StoredArray]) -> None:
     """Writes a bad step, whole or not at all.
 
     Args:
-        path: The file.
+        folder: Where to write it.
+        name: Name of the file.
         about: What JSON can hold of it.
         arrays: The rest.
 
@@ -61,21 +62,26 @@ def write(path: pathlib.Path, about: dict[str, Any], arrays: Sequence[StoredArra
     metadata = {METADATA_KEY: header.seal({"num_arrays": len(arrays), **about}).encode()}
     schema = _SCHEMA.with_metadata(metadata)
     with (
-        atomic.replacing(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=False, write_page_checksum=True) as file,
+        folder.replacing(name) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False, write_page_checksum=True) as writer,
     ):
         for array in arrays:  # one at a time: together they may be as large as the model
-            file.write_table(pa.Table.from_pylist([_row(array)], schema))
+            writer.write_table(pa.Table.from_pylist([_row(array)], schema))
 
 
-def read(path: pathlib.Path) -> tuple[dict[str, Any], list[StoredArray]]:
+def read(folder: Folder, name: str) -> tuple[dict[str, Any], list[StoredArray]]:
     """What `write` was given.
 
     Raises:
         FileNotFoundError: If it is not there.
         LogFormatError: If it is no bad step of gradwatch, is damaged, or was written by a newer version.
     """
-    with translated(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    path = f"{folder.path}/{name}"
+    with (
+        translated(path),
+        folder.opened(name) as opened,
+        pq.ParquetFile(opened, page_checksum_verification=True) as file,
+    ):
         text = (file.metadata.metadata or {}).get(METADATA_KEY)
         if text is None:
             raise ValueError("a Parquet file that gradwatch did not write")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import pathlib
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
@@ -15,7 +14,8 @@ import pyarrow.parquet as pq
 
 from gradwatch.errors import LogFormatError
 from gradwatch.records import RunInfo, Segment, VariableInfo
-from gradwatch.store import atomic, header, rows
+from gradwatch.store import header, rows
+from gradwatch.store.folders import Folder
 
 METADATA_KEY = b"gradwatch"
 
@@ -44,20 +44,33 @@ class Part:
     """A Parquet file of which the footer was read.
 
     Args:
-        path: The file.
+        folder: Where the file lies.
+        name: Its name.
         variables: The variables that its segments point to.
-        info: Facts about the run when it was written.
+        info: Facts about the run, if it is a log of its own.
         stored: Its segments.
     """
 
-    path: pathlib.Path
+    folder: Folder
+    name: str
     variables: tuple[VariableInfo, ...]
     info: RunInfo
     stored: tuple[StoredSegment, ...]
 
+    @property
+    def path(self) -> str:
+        """Where the file is, for words."""
+        return f"{self.folder.path}/{self.name}"
+
+    @property
+    def num_records(self) -> int:
+        """Number of rows of `log.frame()` that it holds."""
+        return sum(stored.num_steps * rows.width(stored.segment) for stored in self.stored)
+
 
 def write(
-    path: pathlib.Path,
+    folder: Folder,
+    name: str,
     variables: Sequence[VariableInfo],
     segments: Sequence[Segment],
     info: RunInfo,
@@ -67,7 +80,8 @@ def write(
     """Writes segments as one Parquet file, whole or not at all.
 
     Args:
-        path: The file; replaced if it is there.
+        folder: Where to write it.
+        name: Name of the file; replaced if it is there.
         variables: The variables that the segments point to.
         segments: What to write.
         info: Facts about the run.
@@ -82,9 +96,9 @@ def write(
     metadata = {METADATA_KEY: header.seal(content).encode()}
     labels = rows.Labels.of(variables, segments)
     with (
-        atomic.replacing(path) as temporary,
+        folder.replacing(name) as file,
         pq.ParquetWriter(
-            temporary,
+            file,
             rows.ARROW_SCHEMA.with_metadata(metadata),
             compression="zstd",
             use_dictionary=[name for name in rows.ARROW_SCHEMA.names if name not in rows.FLOATS],
@@ -97,11 +111,12 @@ def write(
                 writer.write_table(rows.to_table(chunk, number, labels).replace_schema_metadata(metadata))
 
 
-def open_part(path: pathlib.Path) -> Part:
+def open_part(folder: Folder, name: str) -> Part:
     """Reads the footer of a part, and none of its rows.
 
     Args:
-        path: The file.
+        folder: Where it lies.
+        name: Name of the file.
 
     Returns:
         What it holds.
@@ -110,8 +125,9 @@ def open_part(path: pathlib.Path) -> Part:
         FileNotFoundError: If it is not there.
         LogFormatError: If it is not a gradwatch log, is damaged, or was written by a newer version.
     """
-    with translated(path):
-        metadata = pq.read_metadata(path)
+    path = f"{folder.path}/{name}"
+    with translated(path), folder.opened(name) as file:
+        metadata = pq.read_metadata(file)
         text = (metadata.metadata or {}).get(METADATA_KEY)
         if text is None:
             raise ValueError("a Parquet file that gradwatch did not write")
@@ -122,7 +138,7 @@ def open_part(path: pathlib.Path) -> Part:
             raise ValueError("rows are missing")
         if not metadata.schema.to_arrow_schema().equals(rows.ARROW_SCHEMA):
             raise ValueError("its columns are not those of a log")
-    return Part(path, variables, info, stored)
+    return Part(folder, name, variables, info, stored)
 
 
 def load(parts: Sequence[Part], variables: Sequence[VariableInfo]) -> tuple[Segment, ...]:
@@ -146,14 +162,18 @@ def load(parts: Sequence[Part], variables: Sequence[VariableInfo]) -> tuple[Segm
         lengths[_key(segment)] += stored.num_steps
     joined = {key: rows.empty(segment, lengths[key]) for key, segment in {_key(s): s for *_, s in entries}.items()}
     for (part, stored, segment), start in zip(entries, starts, strict=True):
-        _fill(part.path, stored, joined[_key(segment)].take(slice(start, start + stored.num_steps)))
+        _fill(part, stored, joined[_key(segment)].take(slice(start, start + stored.num_steps)))
     return tuple(joined.values())
 
 
-def _fill(path: pathlib.Path, stored: StoredSegment, segment: Segment) -> None:
+def _fill(part: Part, stored: StoredSegment, segment: Segment) -> None:
     """Writes what is stored into the arrays of `segment`."""
     start, checksum = 0, 0
-    with translated(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with (
+        translated(part.path),
+        part.folder.opened(part.name) as opened,
+        pq.ParquetFile(opened, page_checksum_verification=True) as file,
+    ):
         for row_group in stored.row_groups:
             table = file.read_row_group(row_group, columns=[*segment.steps, *segment.values])
             chunk = segment.take(slice(start, start + table.num_rows // rows.width(segment)))
@@ -212,7 +232,7 @@ def _key(segment: Segment) -> Hashable:
 
 
 @contextlib.contextmanager
-def translated(path: pathlib.Path) -> Iterator[None]:
+def translated(path: str) -> Iterator[None]:
     """Turns what Arrow or a wrong description raises into one clear error; the system's own errors pass."""
     try:
         yield

@@ -344,7 +344,7 @@ class TestRunDirectory:
 
     def test_parts_of_an_older_run_are_not_read(self, tmp_path):
         run = store.RunDirectory(tmp_path)
-        part.write(tmp_path / "part-000-000000.parquet", VARIABLES, [make_segment()], INFO)
+        part.write(store.folder(tmp_path), "part-000-000000.parquet", VARIABLES, [make_segment()], INFO)
         assert store.read(tmp_path) == ((), (), RunInfo())
         (tmp_path / ".part-001-000000.parquet.tmp").touch()
         run.close()
