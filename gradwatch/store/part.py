@@ -241,8 +241,8 @@ def translated(path: str) -> Iterator[None]:
     except (pa.ArrowException, ValueError, LookupError, TypeError, AttributeError) as error:
         raise header.unreadable(path, _first_line(error)) from error
     except OSError as error:
-        if error.errno is not None:
-            raise
+        if error.errno is not None or isinstance(error, FileNotFoundError | PermissionError):
+            raise  # file systems of fsspec give no number
         raise header.unreadable(path, _first_line(error)) from error
 
 

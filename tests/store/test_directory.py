@@ -10,41 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from samples import INFO, VARIABLES, assert_same, make_segment, raise_disk_full
 
 from gradwatch import schema, store
-from gradwatch.causes import Cause
 from gradwatch.errors import LogFormatError
-from gradwatch.records import STEP_DTYPES, RunInfo, Segment, VariableInfo
-from gradwatch.store import header, part, rows
+from gradwatch.records import STEP_DTYPES, RunInfo, Segment
+from gradwatch.store import header, rows
 
-VARIABLES = tuple(
-    VariableInfo(f"dense_{index // 2}/{kind}", f"dense_{index // 2}", (3, 2), "float32")
-    for index, kind in enumerate(["kernel", "bias"] * 3)
-)
-INFO = RunInfo(model="net", versions={"python": "3.11"}, allow_detached=("pooler/*",), num_trainable=6)
 MANIFEST = "_manifest.json"
-
-
-def make_segment(num_steps=4, variables=(0, 1, 2), detached=(), optimizer="adam", dtype="float32", first=0):
-    steps = {name: np.zeros(num_steps, kind) for name, kind in STEP_DTYPES.items()}
-    steps["step"] += np.arange(first, first + num_steps)
-    steps["loss"] += 0.1
-    steps["loss_scale"][:] = np.nan
-    shape = (num_steps, len(variables))
-    numbers = np.arange(np.prod(shape), dtype=dtype).reshape(shape) + first
-    values = {"grad_norm": numbers / 3, "nan_count": numbers.astype(np.int32)}
-    return Segment(optimizer, variables, detached, steps, values)
-
-
-def assert_same(read, written):
-    assert len(read) == len(written)
-    for one, other in zip(read, written, strict=True):
-        assert one.key == other.key
-        for arrays, expected in ((one.steps, other.steps), (one.values, other.values)):
-            assert list(arrays) == list(expected)
-            for name, array in arrays.items():
-                assert array.dtype == expected[name].dtype
-                np.testing.assert_array_equal(array, expected[name])
 
 
 @st.composite
@@ -254,112 +227,3 @@ class TestRead:
             with pytest.raises(LogFormatError, match=f"{lost.name} is missing"):
                 store.read(tmp_path)
             lost.write_bytes(content)
-
-
-class TestRunDirectory:
-    def test_is_an_empty_log_at_first(self, tmp_path):
-        store.RunDirectory(tmp_path / "deep" / "run")
-        assert store.read(tmp_path / "deep" / "run") == ((), (), RunInfo())
-
-    def test_can_be_read_while_open(self, tmp_path):
-        run = store.RunDirectory(tmp_path)
-        run.update(VARIABLES, INFO)
-        run.append([make_segment()])
-        run.append([])
-        run.append([make_segment(0)])
-        run.append([make_segment(first=4)])
-        variables, (segment,), info = store.read(tmp_path)
-        assert (variables, info) == (VARIABLES, INFO)
-        assert list(segment.steps["step"]) == list(range(8))
-        assert len(list(tmp_path.glob("part-*"))) == 2
-
-    def test_variables_may_come_later_and_in_between(self, tmp_path):
-        run = store.RunDirectory(tmp_path)
-        run.update(VARIABLES[2:4], INFO)
-        run.append([make_segment(variables=(0,), detached=(1,))])
-        run.update(VARIABLES, INFO)
-        run.append([make_segment(variables=(2,), detached=(3,), first=4)])
-        run.append([make_segment(variables=(0, 1), first=8)])
-        variables, segments, _ = store.read(tmp_path)
-        assert variables == VARIABLES
-        assert [(segment.key, segment.num_steps) for segment in segments] == [
-            (("adam", (2,), (3,)), 8),
-            (("adam", (0, 1), ()), 4),
-        ]
-        assert pd.read_parquet(tmp_path)["segment"].unique().tolist() == [0, 1]
-
-    def test_what_is_known_of_a_variable_may_change(self, tmp_path):
-        run = store.RunDirectory(tmp_path)
-        run.update(VARIABLES, INFO)
-        run.append([make_segment()])
-        run.update([dataclasses.replace(variable, cuts=(Cause("stopped"),)) for variable in VARIABLES], INFO)
-        variables, segments, _ = store.read(tmp_path)
-        assert variables[0].cuts == (Cause("stopped"),)
-        assert_same(segments, [make_segment()])
-
-    def test_a_variable_may_not_go(self, tmp_path):
-        run = store.RunDirectory(tmp_path)
-        run.update(VARIABLES, INFO)
-        with pytest.raises(ValueError, match="dense_2/kernel"):
-            run.update(VARIABLES[:3], INFO)
-
-    def test_variables_must_be_known(self, tmp_path):
-        with pytest.raises(ValueError, match="Make the variables known first"):
-            store.RunDirectory(tmp_path).append([make_segment()])
-
-    def test_a_new_run_replaces_the_old_one(self, tmp_path):
-        for num_steps in (5, 2):
-            with store.RunDirectory(tmp_path) as run:
-                run.update(VARIABLES, INFO)
-                run.append([make_segment(num_steps)])
-        assert_same(store.read(tmp_path)[1], [make_segment(2)])
-        assert len(list(tmp_path.glob("*.parquet"))) == 1
-        store.RunDirectory(tmp_path)
-        assert store.read(tmp_path) == ((), (), RunInfo())
-
-    @pytest.mark.parametrize("name", ["file", "file/run"])
-    def test_says_at_once_that_it_cannot_be_written(self, tmp_path, name):
-        (tmp_path / "file").touch()
-        with pytest.raises(OSError, match=r"Cannot write the log\. Received: .* Give"):
-            store.RunDirectory(tmp_path / name)
-
-    def test_refuses_a_directory_of_something_else(self, tmp_path):
-        (tmp_path / "thesis.tex").touch()
-        with pytest.raises(FileExistsError, match="other than a gradwatch run"):
-            store.RunDirectory(tmp_path)
-
-    def test_a_crash_between_parts_loses_no_part(self, tmp_path, monkeypatch):
-        run = store.RunDirectory(tmp_path)
-        run.update(VARIABLES, INFO)
-        run.append([make_segment()])
-        with monkeypatch.context() as patch:
-            patch.setattr(pathlib.Path, "replace", raise_disk_full)
-            with pytest.raises(OSError, match="No space left"):
-                run.append([make_segment(first=4)])
-        (tmp_path / ".part-001-000001.parquet.tmp").write_bytes(b"half a part")  # as SIGKILL leaves it
-        assert_same(store.read(tmp_path)[1], [make_segment()])
-        assert len(pd.read_parquet(tmp_path)) == 12
-        run.append([make_segment(first=4)])
-        assert store.read(tmp_path)[1][0].num_steps == 8
-
-    def test_parts_of_an_older_run_are_not_read(self, tmp_path):
-        run = store.RunDirectory(tmp_path)
-        part.write(store.folder(tmp_path), "part-000-000000.parquet", VARIABLES, [make_segment()], INFO)
-        assert store.read(tmp_path) == ((), (), RunInfo())
-        (tmp_path / ".part-001-000000.parquet.tmp").touch()
-        run.close()
-        store.RunDirectory(tmp_path)
-        assert [entry.name for entry in tmp_path.iterdir()] == [MANIFEST]
-
-    def test_is_closed_once(self, tmp_path):
-        run = store.RunDirectory(tmp_path)
-        run.close()
-        run.close()
-        with pytest.raises(ValueError, match="closed"):
-            run.append([])
-        with pytest.raises(ValueError, match="closed"):
-            run.update(VARIABLES, INFO)
-
-
-def raise_disk_full(*_):
-    raise OSError(28, "No space left on device")
