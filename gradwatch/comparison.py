@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gradwatch import summary
-from gradwatch.diagnosis import diagnose, to_plain
+from gradwatch.diagnosis import Diagnosis, diagnose, to_plain
 from gradwatch.log import Log
+from gradwatch.reporting import Report, html, pictures
+from gradwatch.reporting.compared import NAMES, Compared, LayerPair
 from gradwatch.rules import RULES, Finding, Rule, Severity
 from gradwatch.rules.base import plural
 
@@ -31,13 +34,19 @@ class Comparison:
         num_steps: Number of recorded steps that both have.
         only_a: Findings that only a has.
         only_b: Findings that only b has.
+        names: What the runs are called.
+        logs: The logs that were compared, the variables of b named as in a where only the names differ.
+        diagnosis: All that was found in b.
     """
 
     layers: pd.DataFrame
     parts_at: int | None
     num_steps: int
-    only_a: tuple[Finding, ...] = ()
-    only_b: tuple[Finding, ...] = ()
+    only_a: tuple[Finding, ...]
+    only_b: tuple[Finding, ...]
+    names: tuple[str, str]
+    logs: tuple[Log, Log] = dataclasses.field(repr=False)
+    diagnosis: Diagnosis = dataclasses.field(repr=False)
 
     @property
     def worse(self) -> bool:
@@ -55,10 +64,32 @@ class Comparison:
         content = {"parts_at": self.parts_at, "num_steps": self.num_steps, "layers": rows, **findings}
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
+    def report(self) -> Report:
+        """The report of b with a section on what differs from a.
+
+        Returns:
+            The report: the last value of a notebook cell shows it, `save("report.html")` writes it.
+        """
+        return Report(self.logs[1], self.diagnosis, self._compared())
+
+    def _compared(self) -> Compared:
+        places = {layer: place for place, layer in enumerate(_layer_names(*self.logs))}
+        return Compared(
+            names=self.names,
+            verdict=self.verdict,
+            layers=tuple(_pair(row, places[row["layer"]]) for row in self.layers.to_dict("records")),
+            only_a=self.only_a,
+            only_b=self.only_b,
+            logs=self.logs,
+        )
+
+    def _repr_html_(self) -> str:
+        return html.comparison(self._compared(), pictures.draw_both(*self.logs, self.names))
+
     def __str__(self) -> str:
         lines = [self.verdict]
-        for name, findings in (("Only in a", self.only_a), ("Only in b", self.only_b)):
-            lines += [f"{name}: [{finding.code} {finding.rule}] {finding.message}" for finding in findings]
+        for name, findings in zip(self.names, (self.only_a, self.only_b), strict=True):
+            lines += [f"Only in {name}: [{finding.code} {finding.rule}] {finding.message}" for finding in findings]
         return "\n".join(lines)
 
     @property
@@ -72,7 +103,14 @@ class Comparison:
         return f"The runs part at step {self.parts_at}; both have {both}."
 
 
-def compare(a: Log, b: Log, *, rules: Iterable[Rule] = RULES, tolerance: float = TOLERANCE) -> Comparison:
+def compare(
+    a: Log,
+    b: Log,
+    *,
+    rules: Iterable[Rule] = RULES,
+    tolerance: float = TOLERANCE,
+    names: Sequence[str] = NAMES,
+) -> Comparison:
     """Compares two runs, step by step and layer by layer.
 
     Layers are told by their names; where the names differ but all variables have the same shapes in the same order, by
@@ -83,45 +121,61 @@ def compare(a: Log, b: Log, *, rules: Iterable[Rule] = RULES, tolerance: float =
         b: The log of the other.
         rules: Rules to judge both by.
         tolerance: Relative difference up to which two numbers count as equal.
+        names: What to call the runs in words and pictures.
 
     Returns:
-        What differs.
+        What differs; shows itself in a notebook, and `report()` gives the report of b with it.
 
     Raises:
-        ValueError: If the tolerance is negative.
+        ValueError: If the tolerance is negative, or there are not two names.
     """
+    if isinstance(names, str) or len(names) != 2:
+        raise ValueError(f"`names` must be two names. Received: names={names!r}.")
     if not tolerance >= 0:
         raise ValueError(f"`tolerance` must not be negative. Received: tolerance={tolerance!r}.")
     rules = tuple(rules)
     b = summary.named_as(b, a)
     tables = [_norms(log) for log in (a, b)]
     steps = tables[0].index.intersection(tables[1].index)
-    names = list(dict.fromkeys([*tables[0].columns, *tables[1].columns]))
-    ours, theirs = (table.reindex(index=steps, columns=names) for table in tables)
+    layer_names = _layer_names(a, b)
+    ours, theirs = (table.reindex(index=steps, columns=layer_names) for table in tables)
     apart = _apart(ours, theirs, tolerance)  # [steps, layers]
     loss_a, loss_b = (_losses(log).reindex(steps).to_frame() for log in (a, b))
     anywhere = np.asarray(apart.any(axis=1)) | _apart(loss_a, loss_b, tolerance).to_numpy().any(axis=1)
-    middle = [summary.layer_medians(log).reindex(names).to_numpy(dtype=float, copy=True) for log in (a, b)]
+    middle = [summary.layer_medians(log).reindex(layer_names).to_numpy(dtype=float, copy=True) for log in (a, b)]
     with np.errstate(divide="ignore", invalid="ignore"):
         decades = np.log10(middle[1] / middle[0])
     decades[middle[0] == middle[1]] = 0.0
     layers = pd.DataFrame(
         {
-            "layer": names,
+            "layer": layer_names,
             "norm_a": middle[0],
             "norm_b": middle[1],
             "decades": decades,
-            "parts_at": pd.array([_first(apart[name].to_numpy(), steps) for name in names], dtype="Int64"),
+            "parts_at": pd.array([_first(apart[name].to_numpy(), steps) for name in layer_names], dtype="Int64"),
         }
     )
-    found = [diagnose(log, rules).findings for log in (a, b)]
+    found = [diagnose(log, rules) for log in (a, b)]
     return Comparison(
         layers=layers.iloc[_most_different_first(layers)].reset_index(drop=True),
         parts_at=_first(anywhere, steps),
         num_steps=len(steps),
-        only_a=_only(found[0], found[1]),
-        only_b=_only(found[1], found[0]),
+        only_a=_only(found[0].findings, found[1].findings),
+        only_b=_only(found[1].findings, found[0].findings),
+        names=(str(names[0]), str(names[1])),
+        logs=(a, b),
+        diagnosis=found[1],
     )
+
+
+def _layer_names(a: Log, b: Log) -> list[str]:
+    """The layers of either log, in model order, those of a first."""
+    return list(dict.fromkeys(info.layer for log in (a, b) for info in log.variable_infos))
+
+
+def _pair(row: dict[Hashable, Any], position: int) -> LayerPair:
+    parts_at = None if pd.isna(row["parts_at"]) else int(row["parts_at"])
+    return LayerPair(position, row["layer"], row["norm_a"], row["norm_b"], 10.0 ** row["decades"], parts_at)
 
 
 def _norms(log: Log) -> pd.DataFrame:

@@ -119,3 +119,20 @@ def test_json_holds_all_of_it():
     assert set(plain) == {"parts_at", "num_steps", "layers", "only_a", "only_b"}
     assert plain["parts_at"] == 0
     assert set(plain["layers"][0]) == {"layer", "norm_a", "norm_b", "decades", "parts_at"}
+
+
+def test_names_are_in_the_words_and_have_to_be_two():
+    detached = log(detached=["head/kernel"])
+    assert "Only in today: [GW401" in str(compare(log(), detached, names=("yesterday", "today")))
+    with pytest.raises(ValueError, match=r"`names` must be two names\. Received: names='ab'"):
+        compare(log(), log(), names="ab")
+
+
+def test_the_report_is_that_of_b_with_its_diagnosis():
+    result = compare(log(), log(detached=["head/kernel"]))
+    report = result.report()
+    assert report.diagnosis is result.diagnosis
+    assert [finding.code for finding in report.diagnosis.findings] == ["GW401"]
+    assert report.compared.verdict == result.verdict
+    assert [(pair.layer, pair.position) for pair in report.compared.layers] == [("head", 1), ("dense", 0)]
+    assert report.compared.layers[0].ratio == pytest.approx(10 ** result.frame()["decades"][0])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradwatch.cli import reading
+from gradwatch.cli.report import SUFFIXES as REPORT_SUFFIXES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,9 +29,21 @@ SUFFIXES = (".png", ".svg", ".pdf")
     callback=reading.known_suffix("picture", SUFFIXES, ".png, .svg or .pdf"),
     help="Write a picture of both: .png, .svg or .pdf.",
 )
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=pathlib.Path),
+    callback=reading.known_suffix("report", REPORT_SUFFIXES, ".html or .md"),
+    help="Write the report of RUN_B with what differs: .html or .md.",
+)
 @click.pass_context
 def compare(
-    context: click.Context, run_a: pathlib.Path, run_b: pathlib.Path, as_json: bool, picture: pathlib.Path | None
+    context: click.Context,
+    run_a: pathlib.Path,
+    run_b: pathlib.Path,
+    as_json: bool,
+    picture: pathlib.Path | None,
+    output: pathlib.Path | None,
 ) -> None:
     """Print what differs between RUN_A and RUN_B.
 
@@ -40,12 +53,16 @@ def compare(
     logs = [reading.read_log(run) for run in (run_a, run_b)]
     from gradwatch import comparison
 
-    result = comparison.compare(*logs)
+    result = comparison.compare(*logs, names=(str(run_a), str(run_b)))
     if picture is not None:
         from gradwatch import plots
 
         with reading.errors_in_one_line("Cannot write the picture. "):
             plots.side_by_side(*logs, names=(str(run_a), str(run_b))).savefig(picture)
+    if output is not None:
+        with reading.errors_in_one_line(f"Cannot write {str(output)!r}: "):
+            result.report().save(output)
+        click.echo(f"Wrote {output}.", err=True)
     if as_json:
         click.echo(result.to_json())
     else:

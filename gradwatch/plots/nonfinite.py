@@ -119,5 +119,5 @@ def _finish(ax: Axes, log: Log, labels: list[str]) -> None:
     low, high = min(s.min() for s in steps if len(s)), max(s.max() for s in steps if len(s))
     ax.set_xlim(low - 0.02 * (high - low) - 0.5, high + 0.02 * (high - low) + 0.5)
     ax.grid(axis="y", color=canvas.MUTED, alpha=0.25, linewidth=0.6)
-    canvas.step_axis(ax, np.array([low, high]))
+    canvas.step_axis(ax, np.unique([low, high]))
     canvas.legend_above(ax)

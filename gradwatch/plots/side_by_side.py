@@ -31,11 +31,16 @@ def side_by_side(a: Log, b: Log, *, names: Sequence[str] = NAMES) -> Figure:
         A figure that pyplot has closed already, as `overview`.
     """
     figure = canvas.closed_figure(11.0, 8.0)
+    fill(figure, a, b, names)
+    return figure
+
+
+def fill(figure: Figure, a: Log, b: Log, names: Sequence[str]) -> None:
+    """Draws both into a figure, as `side_by_side`."""
     upper, lower = figure.subplots(2, 1)
     labels = canvas.short_names(list(names), 60)
     _over_steps(upper, (a, b), labels)
     _by_layer(lower, (a, summary.named_as(b, a)), labels)
-    return figure
 
 
 def _over_steps(ax: Axes, logs: Sequence[Log], labels: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from gradwatch.diagnosis import Diagnosis, diagnose
 from gradwatch.log import Log
 from gradwatch.reporting import content, html, markdown, pictures
+from gradwatch.reporting.compared import Compared
 
 __all__ = ["Report", "report"]
 
@@ -20,18 +21,20 @@ class Report:
     Args:
         log: What was recorded.
         diagnosis: What was found in it.
+        compared: What differs from another run; `gradwatch.compare(other, log).report()` makes such a report.
     """
 
     log: Log
     diagnosis: Diagnosis
+    compared: Compared | None = None
 
     def to_html(self) -> str:
         """The report as one HTML page that needs nothing else: no network, no other file."""
-        return html.page(content.gather(self.log, self.diagnosis), pictures.draw(self.log))
+        return html.page(self._content(), pictures.draw(self.log), self._both())
 
     def to_markdown(self) -> str:
         """The report as Markdown, with tables and without pictures."""
-        return markdown.page(content.gather(self.log, self.diagnosis))
+        return markdown.page(self._content())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the report; directories on the way are made.
@@ -54,7 +57,13 @@ class Report:
         target.write_text(text, encoding="utf-8")
 
     def _repr_html_(self) -> str:
-        return html.fragment(content.gather(self.log, self.diagnosis), pictures.draw(self.log))
+        return html.fragment(self._content(), pictures.draw(self.log), self._both())
+
+    def _content(self) -> content.Content:
+        return content.gather(self.log, self.diagnosis, self.compared)
+
+    def _both(self) -> pictures.Picture | None:
+        return None if self.compared is None else pictures.draw_both(*self.compared.logs, self.compared.names)
 
     def __str__(self) -> str:
         return str(self.diagnosis)

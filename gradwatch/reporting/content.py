@@ -9,7 +9,8 @@ import numpy as np
 from gradwatch.causes import Cause
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.log import Log
-from gradwatch.reporting.table import Row, rows
+from gradwatch.reporting.compared import Compared
+from gradwatch.reporting.table import Row, kind_counts, norm_span, rows
 from gradwatch.rules.base import Finding, Severity, Skipped, plural
 
 MAX_ROWS = 1000
@@ -28,7 +29,10 @@ class Content:
         skipped: The rules that could not judge.
         facts: Names and values of what is known of the run.
         rows: The variables, worst first, at most `MAX_ROWS`.
+        kinds: What the rows can be narrowed down to: a key of `table.KINDS`, its words, and how many rows belong to it.
+        span: The smallest and the largest norm above zero that the rows show; `None` if there is none.
         num_variables: How many variables there are.
+        compared: What differs from another run, if there is one to compare with.
     """
 
     model: str
@@ -39,11 +43,20 @@ class Content:
     skipped: tuple[Skipped, ...]
     facts: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
+    kinds: tuple[tuple[str, str, int], ...]
+    span: tuple[float, float] | None
     num_variables: int
+    compared: Compared | None = None
+
+    @property
+    def places(self) -> dict[str, int]:
+        """For the path of each variable that has a row its rank."""
+        return {row.variable: row.rank for row in self.rows}
 
 
-def gather(log: Log, diagnosis: Diagnosis) -> Content:
-    """Puts together what there is to say about a log."""
+def gather(log: Log, diagnosis: Diagnosis, compared: Compared | None = None) -> Content:
+    """Puts together what there is to say about a log, and about what differs from another one."""
+    shown = rows(log, diagnosis.findings, limit=MAX_ROWS)
     return Content(
         model=log.info.model,
         level=_level(diagnosis),
@@ -52,8 +65,11 @@ def gather(log: Log, diagnosis: Diagnosis) -> Content:
         causes=_causes(log, diagnosis),
         skipped=diagnosis.skipped,
         facts=tuple((name, value) for name, value in _facts(log).items() if value),
-        rows=rows(log, diagnosis.findings, limit=MAX_ROWS),
+        rows=shown,
+        kinds=kind_counts(shown),
+        span=norm_span(shown),
         num_variables=len(log.variable_infos),
+        compared=compared,
     )
 
 

@@ -7,10 +7,12 @@ import re
 import jinja2
 
 from gradwatch.reporting import sparkline
+from gradwatch.reporting.compared import legend
 from gradwatch.reporting.content import Content, evidence_text, severity_text, steps_text
 from gradwatch.reporting.table import count, number, share
 
 MAX_ROWS = 30
+MAX_LAYERS = 10
 
 
 def page(content: Content) -> str:
@@ -31,6 +33,7 @@ def page(content: Content) -> str:
         "code": code,
         "count": count,
         "evidence": evidence_text,
+        "legend": legend,
         "number": number,
         "share": share,
         "prose": prose,
@@ -38,7 +41,7 @@ def page(content: Content) -> str:
         "spark": sparkline.text,
         "steps": steps_text,
     }
-    return environment.get_template("report.md.j2").render(content=content, max_rows=MAX_ROWS)
+    return environment.get_template("report.md.j2").render(content=content, max_rows=MAX_ROWS, max_layers=MAX_LAYERS)
 
 
 def prose(text: str) -> str:

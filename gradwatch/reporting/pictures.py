@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.style
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from gradwatch import plots, summary
 from gradwatch.log import Log
 from gradwatch.plots import canvas
+from gradwatch.plots.side_by_side import fill as fill_side_by_side
 
 INK = "#010203"
 """A colour no figure uses: it becomes the page's text colour."""
@@ -43,12 +44,14 @@ class Picture:
 
     Args:
         name: Name of the figure's function.
+        title: What it shows, in a few words.
         caption: How to read it.
         svg: The picture; empty if it could not be drawn.
         problem: Why it could not be drawn; empty if it could.
     """
 
     name: str
+    title: str
     caption: str
     svg: str = ""
     problem: str = ""
@@ -64,8 +67,28 @@ def draw(log: Log) -> tuple[Picture, ...]:
     chosen = [] if canvas.absence(log, "grad_norm") else ["norms", "heatmap", "depth_profile"]
     chosen += ["nonfinite"] if bad or held else []
     chosen += ["update_ratio"] if ratios else []
-    return tuple(_picture(log, name) for name in chosen)
+    return tuple(_of_one(log, name) for name in chosen)
 
+
+def draw_both(a: Log, b: Log, names: Sequence[str]) -> Picture:
+    """Draws two runs in one picture; if that fails, it says so.
+
+    Args:
+        a: The log of one run.
+        b: The log of the other.
+        names: What to call them.
+    """
+    return _picture("side_by_side", (10.0, 7.0), lambda figure: fill_side_by_side(figure, a, b, names))
+
+
+TITLES = {
+    "norms": "gradient norms over the steps",
+    "heatmap": "gradient norms as colour, the model from top to bottom",
+    "depth_profile": "gradient norm by depth",
+    "nonfinite": "steps and layers with NaN or Inf",
+    "update_ratio": "size of the updates against the weights",
+    "side_by_side": "gradient norms of both runs, over the steps and by depth",
+}
 
 CAPTIONS = {
     "norms": "A line that falls steadily is a vanishing gradient, one that climbs or jumps by decades an exploding "
@@ -78,25 +101,30 @@ CAPTIONS = {
     "the run.",
     "update_ratio": "Near 1e-3 is usual: lines far above the shaded strip say that the learning rate is too high, far "
     "below that it is too low.",
+    "side_by_side": "Above, look for the step at which the lines part; below, for the layers that differ.",
 }
 
 
-def _picture(log: Log, name: str) -> Picture:
-    try:
-        return Picture(name, CAPTIONS[name], svg=_svg(log, name))
-    except Exception as error:  # the words of a report are worth more than its pictures
-        return Picture(name, CAPTIONS[name], problem=f"{type(error).__name__}: {error}")
-
-
-def _svg(log: Log, name: str) -> Markup:
+def _of_one(log: Log, name: str) -> Picture:
     function: Callable[..., Axes] = getattr(plots, name)
     by = {"by": "layer"} if name == "heatmap" and len(log.variable_infos) > MAX_ROWS else {}
+    return _picture(name, (10.0, _height(log, name)), lambda figure: function(log, figure.add_subplot(), **by))
+
+
+def _picture(name: str, size: tuple[float, float], fill: Callable[[Figure], object]) -> Picture:
+    try:
+        return Picture(name, TITLES[name], CAPTIONS[name], svg=_svg(name, size, fill))
+    except Exception as error:  # the words of a report are worth more than its pictures
+        return Picture(name, TITLES[name], CAPTIONS[name], problem=f"{type(error).__name__}: {error}")
+
+
+def _svg(name: str, size: tuple[float, float], fill: Callable[[Figure], object]) -> Markup:
     with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": name}]):
-        figure = Figure(figsize=(10.0, _height(log, name)), layout="constrained")
-        function(log, figure.add_subplot(), **by)
+        figure = Figure(figsize=size, layout="constrained")
+        fill(figure)
         file = io.StringIO()
         FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return Markup(_inlined(file.getvalue(), name))
+    return Markup(_inlined(file.getvalue(), TITLES[name]))
 
 
 def _height(log: Log, name: str) -> float:
@@ -108,7 +136,7 @@ def _height(log: Log, name: str) -> float:
     return {"nonfinite": float(np.clip(1.8 + 0.25 * layers, 2.4, 5.0)), "depth_profile": 4.4}.get(name, 4.0)
 
 
-def _inlined(svg: str, name: str) -> str:
+def _inlined(svg: str, title: str) -> str:
     """The SVG as part of an HTML page: no prologue, no address, ids of its own, ink from the page."""
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -118,4 +146,4 @@ def _inlined(svg: str, name: str) -> str:
     svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     svg = re.sub(r'<svg width="[^"]*" height="[^"]*"|<svg height="[^"]*"', "<svg", svg, count=1)
     svg = re.sub(r'( viewBox="[^"]*") width="[^"]*"', r"\1", svg, count=1)
-    return svg.replace("<svg", f'<svg class="gw-picture" role="img" aria-label="{name.replace("_", " ")}"', 1).strip()
+    return svg.replace("<svg", f'<svg class="gw-picture" role="img" aria-label="{title}"', 1).strip()

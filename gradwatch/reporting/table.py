@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,6 +16,15 @@ from gradwatch.plots.ranking import ranking
 from gradwatch.rules.base import Finding, plural
 
 NUM_POINTS = 40
+KINDS = {
+    "problem": "with a problem",
+    "found": "named in a finding",
+    "detached": "no gradient",
+    "nonfinite": "NaN or Inf",
+    "zero": "zero",
+    "unrecorded": "not recorded",
+}
+"""What a reader may want to see alone, and the words for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +33,12 @@ class Row:
 
     Args:
         rank: 1 for the one to look at first.
+        position: Its place in the model, 0 for the first variable.
         layer: Path of its layer.
         variable: Its path.
         shape: Its shape.
-        state: What is wrong with its gradient, in a few words; empty if nothing.
+        kind: What is wrong with its gradient, a key of `KINDS`; empty if nothing.
+        state: The same in a few words.
         codes: Codes of the findings that name it.
         relative: Its typical root mean square, against the median of all variables.
         first: Gradient norm at the first recorded step.
@@ -39,9 +52,11 @@ class Row:
     """
 
     rank: int
+    position: int
     layer: str
     variable: str
     shape: tuple[int, ...]
+    kind: str
     state: str
     codes: tuple[str, ...]
     relative: float
@@ -58,6 +73,22 @@ class Row:
     def name(self) -> str:
         """Its path without that of its layer."""
         return self.variable.removeprefix(f"{self.layer}/") if self.layer else self.variable
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the name in its path."""
+        return self.variable.removesuffix(self.name)
+
+    @property
+    def size(self) -> int:
+        """How many entries it has."""
+        return math.prod(self.shape)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those of `KINDS` that it belongs to."""
+        belongs = {"problem": bool(self.kind), "found": bool(self.codes)}
+        return tuple(kind for kind in KINDS if belongs.get(kind, kind == self.kind))
 
 
 def rows(log: Log, findings: Iterable[Finding] = (), *, limit: int | None = None) -> tuple[Row, ...]:
@@ -78,9 +109,11 @@ def rows(log: Log, findings: Iterable[Finding] = (), *, limit: int | None = None
     return tuple(
         Row(
             rank=rank,
+            position=place[str(name)],
             layer=str(facts["layer"]),
             variable=str(name),
             shape=facts["shape"],
+            kind=_kind(facts),
             state=_state(facts),
             codes=tuple(dict.fromkeys(codes.get(str(name), ()))),
             relative=float(10.0 ** facts["decades"]),
@@ -97,14 +130,36 @@ def rows(log: Log, findings: Iterable[Finding] = (), *, limit: int | None = None
     )
 
 
-def _state(facts: pd.Series) -> str:
+def kind_counts(shown: Iterable[Row]) -> tuple[tuple[str, str, int], ...]:
+    """Those of `KINDS` that some rows belong to, each with its words and how many do."""
+    counts = collections.Counter(kind for row in shown for kind in row.kinds)
+    return tuple((kind, words, counts[kind]) for kind, words in KINDS.items() if counts[kind])
+
+
+def norm_span(shown: Iterable[Row]) -> tuple[float, float] | None:
+    """The smallest and the largest norm above zero among the points of all rows; `None` if there is none."""
+    points = np.array([point for row in shown for point in row.points])
+    points = points[np.isfinite(points) & (points > 0)]
+    return (float(points.min()), float(points.max())) if len(points) else None
+
+
+def _kind(facts: pd.Series) -> str:
     if facts["detached"]:
-        return "no gradient"
+        return "detached"
     if facts["nonfinite_steps"]:
-        return f"NaN or Inf: {plural(facts['nonfinite_steps'], 'step')}"
+        return "nonfinite"
     if facts["zero_steps"] * 2 >= facts["recorded"] > 0:
-        return f"zero: {facts['zero_steps']} of {plural(facts['recorded'], 'step')}"
-    return "" if facts["recorded"] else "not recorded"
+        return "zero"
+    return "" if facts["recorded"] else "unrecorded"
+
+
+def _state(facts: pd.Series) -> str:
+    kind = _kind(facts)
+    if kind == "nonfinite":
+        return f"{KINDS[kind]}: {plural(facts['nonfinite_steps'], 'step')}"
+    if kind == "zero":
+        return f"{KINDS[kind]}: {facts['zero_steps']} of {plural(facts['recorded'], 'step')}"
+    return KINDS.get(kind, "")
 
 
 def number(value: float, *, missing: bool = True) -> str:

@@ -58,3 +58,28 @@ def test_what_cannot_be_read(runs, tmp_path):
     assert result.exit_code == 2
     assert "There is no log" in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md"])
+def test_report(runs, tmp_path, name):
+    result = invoke(*runs, "-o", tmp_path / "new" / name)
+    assert result.exit_code == 1
+    assert "The runs part at step 0" in result.stdout
+    assert "Wrote" in result.stderr
+    text = (tmp_path / "new" / name).read_text(encoding="utf-8")
+    assert f"Compared with {runs[0]}" in text
+    assert "GW201" in text
+
+
+def test_a_report_beside_json_leaves_stdout_alone(runs, tmp_path):
+    assert json.loads(invoke(*runs, "--json", "-o", tmp_path / "report.html").stdout)["parts_at"] == 0
+
+
+def test_a_report_that_cannot_be_written(runs, tmp_path):
+    (tmp_path / "file").touch()
+    result = invoke(*runs, "-o", tmp_path / "file" / "report.html")
+    assert result.exit_code == 2
+    assert "Cannot write" in result.stderr
+    result = invoke(*runs, "-o", tmp_path / "report.pdf")
+    assert result.exit_code == 2
+    assert "Unknown report format" in result.stderr
