@@ -10,6 +10,7 @@ from gradwatch.cli.compare import compare
 from gradwatch.cli.diagnose import diagnose
 from gradwatch.cli.report import report
 from gradwatch.cli.rules import rules
+from gradwatch.cli.run import run
 from gradwatch.version import __version__
 
 EPILOG = (
@@ -24,5 +25,5 @@ def main() -> None:
     """Read the gradients that a training run recorded, without TensorFlow."""
 
 
-for command in (compare, diagnose, report, rules):
+for command in (run, diagnose, report, compare, rules):
     main.add_command(command)
