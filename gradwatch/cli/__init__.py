@@ -11,6 +11,7 @@ from gradwatch.cli.diagnose import diagnose
 from gradwatch.cli.report import report
 from gradwatch.cli.rules import rules
 from gradwatch.cli.run import run
+from gradwatch.cli.tail import tail
 from gradwatch.version import __version__
 
 EPILOG = (
@@ -25,5 +26,5 @@ def main() -> None:
     """Read the gradients that a training run recorded, without TensorFlow."""
 
 
-for command in (run, diagnose, report, compare, rules):
+for command in (run, tail, diagnose, report, compare, rules):
     main.add_command(command)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradwatch.cli import reading
+from gradwatch.cli import reading, verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -54,10 +54,9 @@ def compare(
 
 
 def _show(result: Comparison, a: str, b: str) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = verdict.console()
     console.print(Text(f"a: {a}\nb: {b}", style="dim"))
     console.print(Text(result.verdict, style="bold"))
     console.print(_table(result))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gradwatch.cli import verdict
+
 if TYPE_CHECKING:
     from gradwatch.rules import Rule
 
@@ -23,7 +25,6 @@ def rules(as_json: bool) -> None:
         click.echo(json.dumps([_words(rule) for rule in RULES], indent=2))
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -31,7 +32,7 @@ def rules(as_json: bool) -> None:
         table.add_column(name, no_wrap=name != "title")
     for rule in RULES:
         table.add_row(*list(_words(rule).values())[:-1])
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    verdict.console().print(table)
 
 
 def _words(rule: Rule) -> dict[str, str]:

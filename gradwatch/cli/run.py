@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import click
 
 from gradwatch.cli import verdict
-from gradwatch.running import RUN_DIR_VARIABLE, Program, WatchedFits, WatchedRun
+from gradwatch.running import RUN_DIR_VARIABLE, Ending, Program, UnusableRunDirError, WatchedFits, WatchedRun
 
 FAIL_FAST_VARIABLE = "GRADWATCH_FAIL_FAST"
 
@@ -46,17 +46,20 @@ def run(
     --fail-fast set the defaults. Exits with the status of the script, or with 3 if it was stopped because of its
     gradients.
     """
+    atexit.register(_die_of_interrupt)  # first, so that it comes after all that the script registers
     fits = WatchedFits(run_dir or None, _tell)
-    program = Program(script, arguments, is_module=is_module)
-    with _environment({RUN_DIR_VARIABLE: run_dir, FAIL_FAST_VARIABLE: "1" if fail_fast else None}), fits.active():
-        ending = program.run()
+    try:
+        with _environment({RUN_DIR_VARIABLE: run_dir, FAIL_FAST_VARIABLE: "1" if fail_fast else None}), fits.active():
+            ending = Program(script, arguments, is_module=is_module).run()
+    except UnusableRunDirError as error:  # where Keras had been imported before
+        ending = Ending(2, error.message, has_run=False)
     _flush()
     if ending.message:
         click.echo(ending.message, err=True)
     if ending.has_run:
         _say_what_was_seen(fits)
-    if ending.interrupted:
-        atexit.register(_die_of_interrupt)
+    if not ending.interrupted:
+        atexit.unregister(_die_of_interrupt)
     context.exit(ending.status)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from gradwatch.diagnosis import Diagnosis
     from gradwatch.rules.base import Finding
@@ -23,11 +23,20 @@ def show(diagnosis: Diagnosis, *, title: str, on_stderr: bool = False, with_skip
         on_stderr: Print to stderr, not to stdout.
         with_skipped: Print also what could not be judged.
     """
+    to = console(on_stderr=on_stderr)
+    for block in _blocks(diagnosis, title, with_skipped):
+        to.print(block)
+
+
+def console(*, on_stderr: bool = False) -> Console:
+    """Where to print: words as they are, for the paths of layers may look like markup.
+
+    Args:
+        on_stderr: Whether that is stderr, not stdout.
+    """
     from rich.console import Console
 
-    console = Console(stderr=on_stderr, highlight=False, markup=False, emoji=False)
-    for block in _blocks(diagnosis, title, with_skipped):
-        console.print(block)
+    return Console(stderr=on_stderr, highlight=False, markup=False, emoji=False)
 
 
 def _blocks(diagnosis: Diagnosis, title: str, with_skipped: bool) -> Iterator[RenderableType]:

@@ -245,16 +245,21 @@ def test_forked_processes_are_left_alone(fits, monkeypatch):
 class TestRunDir:
     def test_one_model_has_the_directory_and_others_lie_beside_it(self, tmp_path, told):
         fits = WatchedFits(str(tmp_path / "run"), told.append)
-        models = [build("gen"), build("a critic"), build("a critic")]
+        models = [build("gen"), build("critic"), build("critic")]
         with fits.active():
             for model in models:
                 fit(model)
             fit(models[0])
-        names = ["run", "run-a_critic", "run-a_critic-2"]
+        names = ["run", "run-critic", "run-critic-2"]
         assert [run.run_dir for run in fits.runs] == [str(tmp_path / name) for name in names]
         assert sorted(path.name for path in tmp_path.iterdir()) == names
         assert [gradwatch.load(run.run_dir).num_steps for run in fits.runs] == [2 * NUM_STEPS, NUM_STEPS, NUM_STEPS]
         assert told == []
+
+    def test_names_that_are_no_file_names(self, told):
+        fits = WatchedFits("runs/today/", told.append)
+        fits.num_own = 1
+        assert fits._free_place(types.SimpleNamespace(name="a b/c:d")) == "runs/today-a_b_c_d"
 
     def test_a_watch_of_the_script_may_have_it(self, tmp_path, told, monkeypatch):
         monkeypatch.setenv(RUN_DIR_VARIABLE, str(tmp_path / "run"))
