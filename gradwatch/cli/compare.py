@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradwatch.cli import reading, verdict
+from gradwatch.cli import progress, reading, verdict
+from gradwatch.cli.completion import RunPath
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gradwatch.comparison import Comparison
+    from gradwatch.log import Log
 
 NUM_LAYERS = 10
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @click.command()
-@click.argument("run_a", type=click.Path(path_type=pathlib.Path))
-@click.argument("run_b", type=click.Path(path_type=pathlib.Path))
+@click.argument("run_a", type=RunPath())
+@click.argument("run_b", type=RunPath())
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option(
     "--picture",
@@ -37,20 +39,30 @@ def compare(
     The layers whose gradient norms differ most, the first step at which the runs part, and what is found in one of them
     only. Exits with 1 if RUN_B has a finding of severity error that RUN_A does not have.
     """
-    logs = [reading.read_log(run) for run in (run_a, run_b)]
-    from gradwatch import comparison
+    with progress.bar(4 if picture else 3) as begin:
+        logs = []
+        for run in (run_a, run_b):
+            begin(f"Reading {run}")
+            logs.append(reading.read_log(run))
+        from gradwatch import comparison
 
-    result = comparison.compare(*logs)
-    if picture is not None:
-        from gradwatch import plots
-
-        with reading.errors_in_one_line("Cannot write the picture. "):
-            plots.side_by_side(*logs, names=(str(run_a), str(run_b))).savefig(picture)
+        begin("Comparing")
+        result = comparison.compare(*logs)
+        if picture is not None:
+            begin("Drawing")
+            _draw(logs, (str(run_a), str(run_b)), picture)
     if as_json:
         click.echo(result.to_json())
     else:
         _show(result, str(run_a), str(run_b))
     context.exit(reading.UNHEALTHY if result.worse else 0)
+
+
+def _draw(logs: list[Log], names: tuple[str, str], picture: pathlib.Path) -> None:
+    from gradwatch import plots
+
+    with reading.errors_in_one_line("Cannot write the picture. "):
+        plots.side_by_side(*logs, names=names).savefig(picture)
 
 
 def _show(result: Comparison, a: str, b: str) -> None:

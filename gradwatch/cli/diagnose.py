@@ -6,7 +6,7 @@ import pathlib
 
 import click
 
-from gradwatch.cli import reading, verdict
+from gradwatch.cli import progress, reading, verdict
 
 
 @click.command()
@@ -18,10 +18,13 @@ def diagnose(context: click.Context, run: pathlib.Path, as_json: bool) -> None:
 
     Exits with 1 if a finding has severity error.
     """
-    log = reading.read_log(run)
-    from gradwatch import diagnosis
+    with progress.bar(2) as begin:
+        begin(f"Reading {run}")
+        log = reading.read_log(run)
+        from gradwatch import diagnosis
 
-    result = diagnosis.diagnose(log)
+        begin("Judging")
+        result = diagnosis.diagnose(log)
     if as_json:
         click.echo(result.to_json())
     else:

@@ -69,7 +69,9 @@ def _heading(snapshot: Snapshot, run: str, now: float) -> Text:
         words.append(f"model {snapshot.model}")
     if snapshot.outcome:
         since = snapshot.ended if snapshot.is_over else snapshot.started
-        words.append(f"{snapshot.outcome} {'at' if snapshot.is_over else 'since'} {since}" if since else snapshot.outcome)
+        words.append(
+            f"{snapshot.outcome} {'at' if snapshot.is_over else 'since'} {since}" if since else snapshot.outcome
+        )
     text = Text(", ".join(words), style="bold")
     is_late = age > LONG_AGO and not snapshot.is_over
     return text.append(f", last written {_duration(age)} ago", style="yellow" if is_late else "dim")

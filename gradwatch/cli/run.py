@@ -90,7 +90,9 @@ def _say_findings(run: WatchedRun, *, is_only: bool) -> None:
     if run.run_dir is not None:
         _tell(f"The log is in {run.run_dir}. For the report: gradwatch report {run.run_dir} -o report.html")
     elif is_only:
-        _tell("The log was kept in memory. With --run-dir DIR it is written there, and `gradwatch report DIR` reads it.")
+        _tell(
+            "The log was kept in memory. With --run-dir DIR it is written there, and `gradwatch report DIR` reads it."
+        )
 
 
 def _tell(message: str) -> None:

@@ -139,7 +139,7 @@ def take(log: Log, findings: tuple[Finding, ...], written: float) -> Snapshot:
 
 def _series(segment: Segment | None, quantity: Any) -> Series:
     points = np.zeros(0) if segment is None else np.asarray(quantity(segment), np.float64)
-    return Series(points, ~np.isfinite(points))
+    return Series(points, np.asarray(~np.isfinite(points)))
 
 
 def _layers(log: Log, segment: Segment) -> list[LayerLine]:
@@ -154,11 +154,13 @@ def _layers(log: Log, segment: Segment) -> list[LayerLine]:
     mask = summary.nonfinite(segment)
     lines = []
     for column, (layer, columns) in enumerate(members.items()):
-        bad = np.zeros(segment.num_steps, bool) if mask is None else mask[:, columns].any(axis=1)
+        bad = np.zeros(segment.num_steps, bool) if mask is None else np.asarray(mask[:, columns].any(axis=1))
         lines.append(LayerLine(layer, Series(norms[:, column], bad), float(decades[column])))
     return lines
 
 
 def _median(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The median of the finite entries of each column; NaN where there are none."""
-    return np.array([np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in table.T])
+    return np.array(
+        [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in table.T]
+    )

@@ -220,7 +220,6 @@ class WatchedFits:
             place = f"{name}-{number}"
         return place
 
-
     def _has_watch(self, callbacks: Any) -> bool:
         from gradwatch.callback import GradientWatch
 

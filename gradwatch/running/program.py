@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
+import pathlib
 import runpy
 import sys
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ class Program:
                     runpy.run_module(self.target, run_name="__main__", alter_sys=True)
                 else:
                     # As `python /path/to/script.py`: `__file__` is absolute in Python too.
-                    runpy.run_path(os.path.abspath(self.target), run_name="__main__")
+                    runpy.run_path(os.path.abspath(self.target), run_name="__main__")  # noqa: PTH100
         except SystemExit as end:
             return _of_exit(end)
         except GradientError as error:
@@ -95,7 +96,7 @@ class Program:
 
     def _is_there(self) -> bool:
         if not self.is_module:
-            return os.path.exists(self.target)
+            return pathlib.Path(self.target).exists()
         try:
             return importlib.util.find_spec(self.target) is not None
         except ModuleNotFoundError as error:
@@ -109,7 +110,7 @@ class Program:
         argv, path = sys.argv, list(sys.path)
         sys.argv = [self.target, *self.arguments]
         if not getattr(sys.flags, "safe_path", False):  # since Python 3.11
-            here = os.getcwd() if self.is_module else self._directory()
+            here = str(pathlib.Path.cwd()) if self.is_module else self._directory()
             sys.path[:1] = [here]
         try:
             yield
@@ -118,8 +119,8 @@ class Program:
 
     def _directory(self) -> str:
         """The directory that Python puts on the path for a script: the one of the file that a link points to."""
-        real = os.path.realpath(self.target)
-        return real if os.path.isdir(real) else os.path.dirname(real)
+        real = pathlib.Path(self.target).resolve()
+        return str(real if real.is_dir() else real.parent)
 
 
 def _of_exit(end: SystemExit) -> Ending:

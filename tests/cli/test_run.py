@@ -137,7 +137,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 def test_signals_end_it_as_they_end_python(script):
     # `sleep` in Python is ended by a signal at once; the script says when it is there.
-    path = script("import atexit, time\natexit.register(print, 'at exit')\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    path = script(
+        "import atexit, time\natexit.register(print, 'at exit')\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    )
     for name, expected in ((signal.SIGINT, "at exit\n"), (signal.SIGTERM, "")):
         with subprocess.Popen(
             [sys.executable, "-m", "gradwatch", "run", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

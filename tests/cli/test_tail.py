@@ -3,7 +3,6 @@ import json
 import sys
 import time
 
-import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -162,14 +161,14 @@ class TestTable:
         assert text.startswith("runs/[today], model net, running since 9:00, last written 10 s ago")
 
     def test_worst_layers_come_first(self):
-        variables = {name: (4, 4) for name in ("first/kernel", "second/kernel", "third/kernel")}
+        variables = dict.fromkeys(("first/kernel", "second/kernel", "third/kernel"), (4, 4))
         small = testing.synthetic_log(variables=variables, grad_norm={"second/kernel": 1e-6})
         lines = [line for line in self.show(small).splitlines() if "▄" in line and "/" not in line][2:]
         assert [line.split()[0] for line in lines] == ["second", "first", "third"]
         bad = testing.synthetic_log(
             variables=variables, grad_norm={"second/kernel": 1e-6}, nan_count={"third/kernel": 1}
         )
-        assert [line.layer for line in snapshot.take(bad, (), 0.0).layers][0] == "third"
+        assert snapshot.take(bad, (), 0.0).layers[0].layer == "third"
 
     def test_an_empty_log(self):
         assert "No step has been recorded yet." in self.show(testing.synthetic_log(num_steps=40).tail(0))

@@ -110,7 +110,9 @@ def test_a_gradient_error_is_told_and_not_traced(script, capsys):
 
 def test_a_gradient_error_that_the_script_catches_is_its_own_affair(script):
     name = NonFiniteGradientError.__name__
-    path = script(f"import sys, gradwatch\ntry:\n    raise gradwatch.{name}('x')\nexcept RuntimeError:\n    sys.exit(9)")
+    path = script(
+        f"import sys, gradwatch\ntry:\n    raise gradwatch.{name}('x')\nexcept RuntimeError:\n    sys.exit(9)"
+    )
     assert Program(path).run().status == 9
 
 

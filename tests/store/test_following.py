@@ -104,7 +104,7 @@ def test_whether_it_is_there(tmp_path):
         follower.read()
     (tmp_path / "run").mkdir()
     assert not follower.is_there
-    with pytest.raises(LogFormatError, match="it has no _manifest.json"):
+    with pytest.raises(LogFormatError, match=r"it has no _manifest\.json"):
         follower.read()
     RunDirectory(tmp_path / "run").close()
     assert follower.is_there
