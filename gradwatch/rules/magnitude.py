@@ -229,10 +229,8 @@ class ZeroGradient(Rule):
         found = _worth_saying(log.variable_infos, streaks, self.min_steps)
         if found:
             infos = [log.variable_infos[index] for index in found]
-            shortest, last = (
-                int(streaks.streak[found].min()),
-                max(int(s.steps["step"].max()) for s in log.segments if s.num_steps),
-            )
+            shortest = int(streaks.streak[found].min())
+            last = max(int(segment.steps["step"].max()) for segment in log.segments if segment.num_steps)
             layers = [*dict.fromkeys(variable.layer for variable in infos)]
             yield self.finding(
                 f"The gradient of {plural(len(found), 'variable')} in {listed(layers)} is exactly zero in every entry, "
