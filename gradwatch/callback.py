@@ -118,6 +118,11 @@ class GradientWatch(keras.callbacks.Callback):
         """Closes the sinks. Not needed in order to read the log; a later `fit` is then kept in memory only."""
         self._watcher.close()
 
+    def let_go(self) -> None:
+        """Lets the model be freed after a `fit` while the log is kept; a later `fit` may have this watch again."""
+        super().set_model(None)
+        self._function = None
+
     def set_model(self, model: Any) -> None:
         """Puts the watched step on the model, for Keras to take when it makes its train function."""
         super().set_model(model)

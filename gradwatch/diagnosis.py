@@ -10,13 +10,18 @@ import math
 import textwrap
 import warnings
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from gradwatch.deferred import Deferred
 from gradwatch.errors import GradientWarning
 from gradwatch.log import Log
 from gradwatch.rules import RULES
 from gradwatch.rules.base import Cause, Finding, Rule, Severity, Skip, Skipped, plural
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Deferred("pandas")
 
 _WIDTH = 100
 

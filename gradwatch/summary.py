@@ -7,15 +7,22 @@ missing (`NaN`), a mask that cannot be known is `None`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from gradwatch import schema
+from gradwatch.deferred import Deferred
 from gradwatch.log import Log
 from gradwatch.records import Segment
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Deferred("pandas")
 
 FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -102,8 +109,7 @@ def layer_rms(log: Log, segment: Segment, members: Layers | None = None, *, nonz
     counts = np.broadcast_to(sizes(log, segment), (segment.num_steps, len(segment.variables)))
     if nonzero and "zero_fraction" in segment.values:
         # Taken on a schedule: which rows of a table a batch touches changes, how many hardly does.
-        fractions = pd.DataFrame(values(segment, "zero_fraction")).ffill().bfill().to_numpy()
-        counts = counts * (1 - fractions)
+        counts = counts * (1 - _latest(values(segment, "zero_fraction")))
     return _divided(layer_norms(log, segment, members), np.sqrt(_summed(counts, members)))
 
 
@@ -163,16 +169,29 @@ def where_taken(log: Log, statistic: str) -> Log:
     return Log(log.variable_infos, segments, log.info)
 
 
-def zero_streaks(log: Log) -> pd.DataFrame | None:
+@dataclasses.dataclass(frozen=True)
+class ZeroStreaks:
+    """For how long gradients have been exactly zero; arrays `[variables]`, in model order.
+
+    Args:
+        judged: Number of calls that count.
+        streak: Number of them since the gradient was last not zero.
+        first_step: Where the streak starts; -1 without one.
+    """
+
+    judged: npt.NDArray[np.int64]
+    streak: npt.NDArray[np.int64]
+    first_step: npt.NDArray[np.int64]
+
+
+def zero_streaks(log: Log) -> ZeroStreaks | None:
     """For how long the gradient of each variable has been exactly zero, up to the end of the log.
 
     Calls with a gradient that is NaN or Inf, or with a loss of exactly zero (nothing is left to learn in them), do not
     count and do not end a streak.
 
     Returns:
-        A frame with one row per variable, in model order: `judged`, the number of calls that count, `streak`, the
-        number of them since the gradient was last not zero, and `first_step`, where the streak starts (-1 without one).
-        `None` where it cannot be known whether a gradient was zero.
+        The streaks, or `None` where it cannot be known whether a gradient was zero.
     """
     num_variables, never = len(log.variable_infos), np.iinfo(np.int64).max
     judged, streak = np.zeros(num_variables, np.int64), np.zeros(num_variables, np.int64)
@@ -193,8 +212,7 @@ def zero_streaks(log: Log) -> pd.DataFrame | None:
         streak[columns] += len(steps) - since
         first[columns] = np.minimum(first[columns], np.append(steps, never)[since])
     first[first == never] = -1
-    index = pd.Index([variable.path for variable in log.variable_infos], name="variable")
-    return pd.DataFrame({"judged": judged, "streak": streak, "first_step": first}, index=index)
+    return ZeroStreaks(judged, streak, first)
 
 
 def finite_rows(segment: Segment) -> Mask:
@@ -277,6 +295,14 @@ def _assembled(log: Log, columns: pd.Index, blocks: Iterable[tuple[Segment, list
         start = stop
     order = np.argsort(steps, kind="stable")
     return pd.DataFrame(table[order], index=pd.Index(steps[order], name="step"), columns=columns)
+
+
+def _latest(table: FloatArray) -> FloatArray:
+    """The table with the value before in place of each that is missing, or before the first one the one after."""
+    rows = np.where(np.isnan(table), -1, np.arange(len(table))[:, None])
+    latest = np.maximum.accumulate(rows, axis=0)
+    first = np.argmax(rows >= 0, axis=0) if len(table) else rows
+    return np.take_along_axis(table, np.where(latest < 0, first, latest), axis=0)
 
 
 def _summed(table: FloatArray, members: Layers) -> FloatArray:

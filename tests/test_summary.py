@@ -100,12 +100,12 @@ def test_zero_streaks_equal_a_count_from_the_end(zeros, in_first):
                       zero_fraction=zeros[rows].astype(float))
         for name, rows in [("one", in_first), ("two", ~in_first)]
     ]  # fmt: skip
-    table = summary.zero_streaks(merged_log(*parts))
-    for column, path in enumerate(SHAPES):
+    streaks = summary.zero_streaks(merged_log(*parts))
+    for column in range(len(SHAPES)):
         alive = np.flatnonzero(~zeros[:, column])
         start = alive[-1] + 1 if len(alive) else 0
         expected = [12, 12 - start, start if start < 12 else -1]
-        assert table.loc[path, ["judged", "streak", "first_step"]].tolist() == expected
+        assert [numbers[column] for numbers in (streaks.judged, streaks.streak, streaks.first_step)] == expected
 
 
 def test_rows():
@@ -133,4 +133,4 @@ def test_wide_puts_segments_of_several_optimizers_into_one_table():
 def test_tables_of_an_empty_log():
     assert summary.wide(Log(), summary.rms).shape == (0, 0)
     assert summary.wide_layers(Log(), summary.layer_rms).shape == (0, 0)
-    assert summary.zero_streaks(Log()).empty
+    assert len(summary.zero_streaks(Log()).judged) == 0

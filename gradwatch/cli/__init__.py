@@ -7,13 +7,17 @@ shell's completion and `--help` are quick, and no command that reads a log loads
 import click
 
 from gradwatch.cli.compare import compare
+from gradwatch.cli.completion import completion
 from gradwatch.cli.diagnose import diagnose
 from gradwatch.cli.report import report
 from gradwatch.cli.rules import rules
+from gradwatch.cli.run import run
+from gradwatch.cli.tail import tail
 from gradwatch.version import __version__
 
 EPILOG = (
-    "Exit status: 0 healthy, 1 findings of severity error, 2 wrong usage or unreadable input. "
+    "Exit status: 0 healthy, 1 findings of severity error, 2 wrong usage or unreadable input, 3 a script that `run` "
+    "started was stopped because of its gradients; else `run` passes on the script's own. "
     "Results go to stdout, messages to stderr."
 )
 
@@ -21,8 +25,8 @@ EPILOG = (
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="gradwatch")
 def main() -> None:
-    """Read the gradients that a training run recorded, without TensorFlow."""
+    """Watch the gradients of a training run, and read what was recorded, without TensorFlow."""
 
 
-for command in (compare, diagnose, report, rules):
+for command in (run, tail, diagnose, report, compare, rules, completion):
     main.add_command(command)

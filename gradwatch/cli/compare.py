@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradwatch.cli import reading
+from gradwatch.cli import progress, reading, verdict
+from gradwatch.cli.completion import RunPath
 from gradwatch.cli.report import SUFFIXES as REPORT_SUFFIXES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gradwatch.comparison import Comparison
+    from gradwatch.log import Log
 
 NUM_LAYERS = 10
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @click.command()
-@click.argument("run_a", type=click.Path(path_type=pathlib.Path))
-@click.argument("run_b", type=click.Path(path_type=pathlib.Path))
+@click.argument("run_a", type=RunPath())
+@click.argument("run_b", type=RunPath())
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option(
     "--picture",
@@ -50,18 +52,24 @@ def compare(
     The layers whose gradient norms differ most, the first step at which the runs part, and what is found in one of them
     only. Exits with 1 if RUN_B has a finding of severity error that RUN_A does not have.
     """
-    logs = [reading.read_log(run) for run in (run_a, run_b)]
-    from gradwatch import comparison
+    with progress.bar(3 + bool(picture) + bool(output)) as begin:
+        logs = []
+        for run in (run_a, run_b):
+            begin(f"Reading {run}")
+            logs.append(reading.read_log(run))
+        from gradwatch import comparison
 
-    result = comparison.compare(*logs, names=(str(run_a), str(run_b)))
-    if picture is not None:
-        from gradwatch import plots
-
-        with reading.errors_in_one_line("Cannot write the picture. "):
-            plots.side_by_side(*logs, names=(str(run_a), str(run_b))).savefig(picture)
+        begin("Comparing")
+        names = (str(run_a), str(run_b))
+        result = comparison.compare(*logs, names=names)
+        if picture is not None:
+            begin("Drawing")
+            _draw(logs, names, picture)
+        if output is not None:
+            begin("Writing the report")
+            with reading.errors_in_one_line(f"Cannot write {str(output)!r}: "):
+                result.report().save(output)
     if output is not None:
-        with reading.errors_in_one_line(f"Cannot write {str(output)!r}: "):
-            result.report().save(output)
         click.echo(f"Wrote {output}.", err=True)
     if as_json:
         click.echo(result.to_json())
@@ -70,11 +78,17 @@ def compare(
     context.exit(reading.UNHEALTHY if result.worse else 0)
 
 
+def _draw(logs: list[Log], names: tuple[str, str], picture: pathlib.Path) -> None:
+    from gradwatch import plots
+
+    with reading.errors_in_one_line("Cannot write the picture. "):
+        plots.side_by_side(*logs, names=names).savefig(picture)
+
+
 def _show(result: Comparison, a: str, b: str) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = verdict.console()
     console.print(Text(f"a: {a}\nb: {b}", style="dim"))
     console.print(Text(result.verdict, style="bold"))
     console.print(_table(result))

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gradwatch.cli.completion import RunPath
+
 if TYPE_CHECKING:
     from gradwatch.log import Log
 
 UNHEALTHY = 1
 """Exit status: findings of severity "error"."""
 
-run_argument: Callable = click.argument("run", type=click.Path(path_type=pathlib.Path))
+run_argument: Callable = click.argument("run", type=RunPath())
 """The argument RUN."""
 
 

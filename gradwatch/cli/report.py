@@ -6,7 +6,7 @@ import pathlib
 
 import click
 
-from gradwatch.cli import reading
+from gradwatch.cli import progress, reading
 
 SUFFIXES = (".html", ".htm", ".md", ".markdown")
 
@@ -28,12 +28,16 @@ def report(context: click.Context, run: pathlib.Path, output: pathlib.Path) -> N
 
     Exits with 1 if a finding has severity error; the report is written all the same.
     """
-    log = reading.read_log(run)
-    from gradwatch import diagnosis
-    from gradwatch.reporting import report as make_report
+    with progress.bar(3) as begin:
+        begin(f"Reading {run}")
+        log = reading.read_log(run)
+        from gradwatch import diagnosis
+        from gradwatch.reporting import report as make_report
 
-    result = diagnosis.diagnose(log)
-    with reading.errors_in_one_line(f"Cannot write {str(output)!r}: "):
-        make_report(log, result).save(output)
+        begin("Judging")
+        result = diagnosis.diagnose(log)
+        begin("Writing the report")
+        with reading.errors_in_one_line(f"Cannot write {str(output)!r}: "):
+            make_report(log, result).save(output)
     click.echo(f"Wrote {output}.", err=True)
     context.exit(0 if result.ok else reading.UNHEALTHY)

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from gradwatch import summary
 from gradwatch.log import Log
@@ -224,27 +223,29 @@ class ZeroGradient(Rule):
         streaks = summary.zero_streaks(log)
         if streaks is None:
             raise Skip("None of `zero_fraction`, `grad_max` and `grad_norm` was taken.")
-        if streaks["judged"].max() < self.min_steps:
-            raise Skip(_too_few(int(streaks["judged"].max()), self.min_steps))
+        num_judged = int(streaks.judged.max(initial=0))
+        if num_judged < self.min_steps:
+            raise Skip(_too_few(num_judged, self.min_steps))
         found = _worth_saying(log.variable_infos, streaks, self.min_steps)
         if found:
-            infos, dead = [log.variable_infos[index] for index in found], streaks.iloc[found]
-            shortest, last = dead["streak"].min(), max(int(s.steps["step"].max()) for s in log.segments if s.num_steps)
+            infos = [log.variable_infos[index] for index in found]
+            shortest = int(streaks.streak[found].min())
+            last = max(int(segment.steps["step"].max()) for segment in log.segments if segment.num_steps)
             layers = [*dict.fromkeys(variable.layer for variable in infos)]
             yield self.finding(
                 f"The gradient of {plural(len(found), 'variable')} in {listed(layers)} is exactly zero in every entry, "
                 f"at every recorded step for at least {shortest} steps up to the end, step {last}.",
                 variables=[variable.path for variable in infos],
                 layers=layers,
-                steps=(int(dead["first_step"].min()), last),
+                steps=(int(streaks.first_step[found].min()), last),
                 value=shortest,
                 threshold=self.min_steps,
             )
 
 
-def _worth_saying(variables: Sequence[VariableInfo], streaks: pd.DataFrame, min_steps: int) -> list[int]:
+def _worth_saying(variables: Sequence[VariableInfo], streaks: summary.ZeroStreaks, min_steps: int) -> list[int]:
     """The dead variables, nearest to the output first, less those beside a larger living one of their layer."""
-    is_dead, is_seen = streaks["streak"] >= min_steps, streaks["judged"] > 0
+    is_dead, is_seen = streaks.streak >= min_steps, streaks.judged > 0
     alive: dict[str, int] = {}
     for variable, counts in zip(variables, is_seen & ~is_dead, strict=True):
         alive[variable.layer] = max(variable.size * counts, alive.get(variable.layer, 0))

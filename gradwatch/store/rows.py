@@ -176,7 +176,7 @@ def from_table(table: pa.Table, segment: Segment) -> None:
     all_attached = not segment.detached and np.array_equal(attached, np.arange(width(segment)))
     with np.errstate(all="ignore"):  # the checksum tells what a cast of damaged values loses
         for name, values in segment.steps.items():
-            values[:] = table[name].to_numpy()[:: width(segment)]
+            values[:] = _numbers(table[name])[:: width(segment)]
         for name, values in segment.values.items():
             rows = _raw(table[name]).reshape(segment.num_steps, width(segment))
             values[:] = rows if all_attached else rows[:, attached]
@@ -221,6 +221,18 @@ def _statistic(
     if len(attached) == num_variables:
         return pa.array(rows.ravel())
     return pa.array(rows.ravel(), mask=np.tile(~_is_in(attached, num_variables), num_steps))
+
+
+def _numbers(column: pa.ChunkedArray) -> npt.NDArray:
+    """The numbers of a column, NaN where it is missing; Arrow's own `to_numpy` would load pandas."""
+    array = column.combine_chunks()
+    values = _bits(array.buffers()[1], array) if pa.types.is_boolean(array.type) else _raw(column)
+    return np.where(_bits(array.buffers()[0], array), values, np.nan) if array.null_count else values
+
+
+def _bits(buffer: pa.Buffer, array: pa.Array) -> npt.NDArray[np.bool_]:
+    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
+    return bits[array.offset : array.offset + len(array)].astype(bool)
 
 
 def _raw(column: pa.ChunkedArray) -> npt.NDArray:

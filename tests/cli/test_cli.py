@@ -23,11 +23,11 @@ def loaded_by(*args):
     return set(done.stderr.splitlines()[-1].split()[1:])
 
 
-@pytest.mark.parametrize("command", ["diagnose", "rules"])
-def test_reading_commands_load_neither_tensorflow_nor_pictures(tmp_path, command):
+@pytest.mark.parametrize("command", [["diagnose"], ["tail", "--once"], ["rules"]])
+def test_reading_commands_load_neither_tensorflow_nor_pictures_nor_tables(tmp_path, command):
     testing.synthetic_log().save(tmp_path / "run")
-    args = [command] if command == "rules" else [command, str(tmp_path / "run")]
-    assert not loaded_by(*args) & {*TENSORFLOW, "matplotlib", "jinja2"}
+    args = command if command == ["rules"] else [*command, str(tmp_path / "run")]
+    assert not loaded_by(*args) & {*TENSORFLOW, "matplotlib", "jinja2", "pandas"}
 
 
 def test_report_does_not_load_tensorflow(tmp_path):
