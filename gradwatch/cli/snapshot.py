@@ -123,9 +123,9 @@ def take(log: Log, findings: tuple[Finding, ...], written: float) -> Snapshot:
     layers = [line for segment in segments for line in _layers(log, segment)]
     return Snapshot(
         model=log.info.model,
-        outcome=getattr(log.info, "outcome", ""),
-        started=getattr(log.info, "started", ""),
-        ended=getattr(log.info, "ended", ""),
+        outcome=log.info.outcome,
+        started=log.info.started,
+        ended=log.info.ended,
         written=written,
         step=int(steps["step"]) if steps else None,
         epoch=int(steps["epoch"]) if steps else None,

@@ -83,18 +83,26 @@ def _follow(watching: Watching, run: pathlib.Path, interval: float, as_json: boo
             shown = snapshot
     diagnosis = watching.judge_all()
     if not as_json:
-        verdict.show(diagnosis, title=f"The run {snapshot.outcome or 'ended'}.")
+        verdict.show(diagnosis, title=_ending(snapshot))
+
+
+def _ending(snapshot: Snapshot) -> str:
+    if snapshot.is_over:
+        return f"The run {snapshot.outcome}."
+    return "The run was cut off: no process writes to it any more."
 
 
 def _updates(watching: Watching, interval: float) -> Iterator[Snapshot]:
-    """Looks at a run until it has ended, which it has if it says so twice: a `fit` may be followed by another one."""
+    """Looks at a run until it is seen twice that it has ended: a `fit` may be followed by another one."""
     ended = None
     while True:
+        is_over = not watching.is_written
         snapshot = watching.look()
+        is_over |= snapshot.is_over
         yield snapshot
-        if watching.is_file or (snapshot.is_over and ended == (snapshot.ended, snapshot.step)):
+        if watching.is_file or (is_over and ended == (snapshot.ended, snapshot.step)):
             return
-        ended = (snapshot.ended, snapshot.step) if snapshot.is_over else None
+        ended = (snapshot.ended, snapshot.step) if is_over else None
         time.sleep(interval)
 
 

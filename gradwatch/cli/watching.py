@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 from gradwatch import log as logs
@@ -9,6 +10,7 @@ from gradwatch.cli import snapshot
 from gradwatch.cli.snapshot import Snapshot
 from gradwatch.diagnosis import Diagnosis, diagnose
 from gradwatch.rules import Finding, Severity
+from gradwatch.store import is_url
 from gradwatch.store.following import Follower
 
 
@@ -20,7 +22,7 @@ class Watching:
         num_steps: How many of its last steps to look at.
     """
 
-    def __init__(self, run: pathlib.Path, num_steps: int) -> None:
+    def __init__(self, run: str | os.PathLike[str], num_steps: int) -> None:
         self.follower = Follower(run, num_steps)
         self._run = run
         self._num_steps = num_steps
@@ -30,7 +32,12 @@ class Watching:
     @property
     def is_file(self) -> bool:
         """Whether it is a file, which nothing is added to."""
-        return self._run.is_file()
+        return not is_url(self._run) and pathlib.Path(self._run).is_file()
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a process writes to it; true where that cannot be known."""
+        return self.follower.is_written
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -52,7 +59,7 @@ class Watching:
             LogFormatError: If it is damaged.
         """
         if self.is_file:
-            log, written = logs.load(self._run).tail(self._num_steps), self._run.stat().st_mtime
+            log, written = logs.load(self._run).tail(self._num_steps), pathlib.Path(self._run).stat().st_mtime
         else:
             end = self.follower.read()
             log, written = logs.Log(end.variables, end.segments, end.info), end.written

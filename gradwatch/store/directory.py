@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from gradwatch.errors import LogFormatError
 from gradwatch.records import RunInfo, Segment, VariableInfo
@@ -13,6 +14,8 @@ from gradwatch.store.folders import Folder, StrPath
 from gradwatch.store.manifest import Manifest
 from gradwatch.store.names import Span
 from gradwatch.store.part import Part
+
+T = TypeVar("T")
 
 NUM_TRIES = 5
 """How often a directory is read in which parts go away because they are put together meanwhile."""
@@ -133,11 +136,20 @@ def parts_of(folder: Folder, found: Manifest) -> list[Part]:
     Raises:
         LogFormatError: If one is missing or damaged.
     """
+    return [part.open_part(folder, span.name) for span in spans_of(folder, found)]
+
+
+def spans_of(folder: Folder, found: Manifest) -> list[Span]:
+    """Which parts the run of a manifest has, in order.
+
+    Raises:
+        LogFormatError: If one is missing.
+    """
     spans, missing = names.tiled([span for span in names.parts_in(folder) if span.run == found.run], found.num_parts)
     if missing is not None:
         name = missing._replace(run=found.run).name
         raise header.unreadable(f"{folder.path}/{name}", f"{name} is missing")
-    return [part.open_part(folder, span.name) for span in spans]
+    return spans
 
 
 def _run(path: StrPath) -> tuple[Folder, int]:
@@ -149,13 +161,32 @@ def _run(path: StrPath) -> tuple[Folder, int]:
 
 
 def _read_directory(folder: Folder) -> tuple[tuple[VariableInfo, ...], tuple[Segment, ...], RunInfo]:
+    def whole(found: Manifest) -> tuple[tuple[VariableInfo, ...], tuple[Segment, ...], RunInfo]:
+        return found.variables, part.load(parts_of(folder, found), found.variables), found.info
+
+    return steadily(folder, whole)
+
+
+def steadily(folder: Folder, read: Callable[[Manifest], T]) -> T:
+    """Reads a run directory, and again where it fails because the directory has changed meanwhile.
+
+    A run that goes on may put parts together, or meet a new variable, after the manifest was read.
+
+    Args:
+        folder: The directory.
+        read: Given the manifest, reads.
+
+    Returns:
+        What `read` returns.
+
+    Raises:
+        LogFormatError: If the directory is no run, or is damaged.
+    """
     state = _state(folder)
     for _ in range(NUM_TRIES):
         try:
-            found, _ = state
-            return found.variables, part.load(parts_of(folder, found), found.variables), found.info
+            return read(state[0])
         except (FileNotFoundError, LogFormatError):
-            # A run that goes on may have put parts together, or have met a new variable, since the manifest was read.
             before, state = state, _state(folder)
             if state == before:
                 raise

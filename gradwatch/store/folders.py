@@ -50,6 +50,9 @@ class Folder(Protocol):
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
 
+    def written(self, name: str) -> float:
+        """When a file was written, in seconds since 1970; NaN where that is not known."""
+
 
 class LocalFolder:
     """A folder on a local disk.
@@ -97,6 +100,10 @@ class LocalFolder:
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         (self._path / name).unlink(missing_ok=True)
+
+    def written(self, name: str) -> float:
+        """When a file was written, in seconds since 1970."""
+        return (self._path / name).stat().st_mtime
 
 
 class RemoteFolder:
@@ -164,6 +171,13 @@ class RemoteFolder:
         """Removes a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             self._files.rm_file(self._at(name))
+
+    def written(self, name: str) -> float:
+        """When a file was written, in seconds since 1970; NaN where that is not known."""
+        try:
+            return float(self._files.modified(self._at(name)).timestamp())
+        except NotImplementedError:
+            return float("nan")
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -9,6 +9,7 @@ notebook whose cell is run again has both.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 from typing import IO
@@ -64,27 +65,26 @@ class Lock:
 
 
 def is_locked(directory: pathlib.Path) -> bool:
-    """Whether a process writes to a run directory at the moment."""
+    """Whether a process writes to a run directory at the moment; true where that cannot be known."""
     if os.path.realpath(directory) in Lock._holders:
         return True
     path = directory / names.LOCK
-    if fcntl is None or not path.exists():
+    if not path.exists():
         return False
     try:
-        file = _try(path, "r+")
-    except BlockingIOError:
-        return True
+        with path.open("r+", encoding="utf-8") as file:
+            return not _take(file)
     except OSError:
-        return False
-    file.close()
-    return False
+        return True
 
 
 def _locked(directory: pathlib.Path) -> IO[str]:
     path = directory / names.LOCK
+    file = path.open("a+", encoding="utf-8")
     try:
-        file = _try(path, "a+")
+        _take(file)
     except BlockingIOError as error:
+        file.close()
         raise BlockingIOError(
             error.errno,
             f"Another process writes to this run directory. Received: {str(directory)!r}, held by process "
@@ -96,20 +96,17 @@ def _locked(directory: pathlib.Path) -> IO[str]:
     return file
 
 
-def _try(path: pathlib.Path, mode: str) -> IO[str]:
-    file = path.open(mode, encoding="utf-8")
+def _take(file: IO[str]) -> bool:
+    """Locks a file, where that can be done; says whether it is certain that nobody else has it."""
+    if fcntl is None:
+        return False
     try:
-        if fcntl is not None:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except PermissionError as error:  # what some systems say in place of EAGAIN
-        file.close()
-        raise BlockingIOError(error.errno, str(error)) from error
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if isinstance(error, BlockingIOError):
-            file.close()
-            raise
-        # a file system without locks (some network ones): nothing can be refused there
-    return file
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise BlockingIOError(error.errno, str(error)) from error
+        return False  # a file system without locks, as some network ones are
+    return True
 
 
 def _holder(path: pathlib.Path) -> str:
