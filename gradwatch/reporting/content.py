@@ -46,8 +46,8 @@ def gather(log: Log, diagnosis: Diagnosis) -> Content:
     """Puts together what there is to say about a log."""
     return Content(
         model=log.info.model,
-        level=_level(diagnosis),
-        verdict=str(diagnosis).partition("\n\n")[0],
+        level=diagnosis.level,
+        verdict=diagnosis.verdict,
         findings=diagnosis.findings,
         causes=_causes(log, diagnosis),
         skipped=diagnosis.skipped,
@@ -94,13 +94,6 @@ def _exact(value: float) -> str:
 def severity_text(severity: Severity | str) -> str:
     """The severity as a person says it."""
     return {"error": "Error", "warning": "Warning", "info": "Note"}[str(severity)]
-
-
-def _level(diagnosis: Diagnosis) -> str:
-    if not diagnosis.findings:
-        return "healthy" if diagnosis.passed else "unknown"
-    worst = max(Severity(finding.severity) for finding in diagnosis.findings)
-    return "healthy" if worst == Severity.INFO else str(worst)
 
 
 def _facts(log: Log) -> dict[str, str]:
