@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from markupsafe import Markup
 
 from gradwatch import notebook
@@ -83,7 +82,6 @@ def drawn(log: Log, history: History, diagnosis: Diagnosis, *, title: str, hint:
         title: What it is called.
         hint: A last line.
     """
-    layers = _layers(log, history)
     return notebook.render(
         "glance",
         title=title,
@@ -93,8 +91,8 @@ def drawn(log: Log, history: History, diagnosis: Diagnosis, *, title: str, hint:
         findings=diagnosis.findings[:NUM_FINDINGS],
         num_hidden=len(diagnosis.findings) - NUM_FINDINGS,
         lines=_lines(history),
-        layers=layers[:NUM_LAYERS],
-        num_layers=len(layers),
+        layers=_layers(log, history),
+        num_layers=len({variable.layer for variable in log.variable_infos}),
         hint=hint,
     )
 
@@ -114,49 +112,58 @@ def _lines(history: History) -> list[NamedLine]:
         of = f" of {optimizer}" if several else ""
         loss, norm = history.loss(optimizer), history.norm(optimizer)
         if loss.last is not None:
-            lines.append(NamedLine(f"loss{of}", loss.last, _picture(loss, linear=True)))
+            lines.append(NamedLine(f"loss{of}", loss.last, _loss_picture(loss)))
         if norm.last is not None:
-            lines.append(NamedLine(f"norm of all gradients{of}", norm.last, _picture(norm)))
+            picture = sparkline.svg(norm.points.tolist(), norm.bad.tolist())
+            lines.append(NamedLine(f"norm of all gradients{of}", norm.last, picture))
     return lines
 
 
 def _layers(log: Log, history: History) -> list[Layer]:
-    rows = []
-    for name, variables in ranking(log).groupby("layer", sort=False):
-        line = history.layer(str(name))
-        decades = float(variables["decades"].iloc[0])
-        rows.append(
-            Layer(
-                name=str(name),
-                norm=line.last,
-                relative=10.0**decades if np.isfinite(decades) else None,
-                problem=_problem(variables, history.num_bad(str(name))),
-                picture=_picture(line),
-            )
-        )
-    return rows
+    """The layers to look at first."""
+    rows = ranking(log).reset_index().to_dict("records")
+    members: dict[str, list[dict]] = {}
+    for row in rows:
+        members.setdefault(str(row["layer"]), []).append(row)
+    return [_layer(name, variables, history) for name, variables in list(members.items())[:NUM_LAYERS]]
 
 
-def _problem(variables: pd.DataFrame, num_bad: int) -> str:
+def _layer(name: str, variables: list[dict], history: History) -> Layer:
+    line, decades = history.layer(name), float(variables[0]["decades"])
+    return Layer(
+        name=name,
+        norm=line.last,
+        relative=10.0**decades if np.isfinite(decades) else None,
+        problem=_problem(variables, history.num_bad(name)),
+        picture=sparkline.svg(line.points.tolist(), line.bad.tolist()),
+    )
+
+
+def _problem(variables: list[dict], num_bad: int) -> str:
     """What is wrong with a layer, in a few words."""
-    many = len(variables)
-    silent = int(variables["detached"].sum())
-    zero = int(((variables["zero_steps"] * 2 >= variables["recorded"]) & (variables["recorded"] > 0)).sum())
+    of_all = f"of {plural(len(variables), 'variable')}"
+    silent = sum(row["detached"] for row in variables)
+    zero = sum(row["zero_steps"] * 2 >= row["recorded"] > 0 for row in variables)
     found = [
-        f"no gradient: {silent} of {plural(many, 'variable')}" if silent else "",
+        f"no gradient: {silent} {of_all}" if silent else "",
         f"NaN or Inf: {plural(num_bad, 'step')}" if num_bad else "",
-        f"zero: {zero} of {plural(many, 'variable')}" if zero else "",
+        f"zero: {zero} {of_all}" if zero else "",
     ]
-    return ", ".join(filter(None, found)) or ("" if variables["recorded"].any() else "not recorded")
+    recorded = any(row["recorded"] or row["detached"] for row in variables)
+    return ", ".join(filter(None, found)) or ("" if recorded else "not recorded")
 
 
-def _picture(line: Line, *, linear: bool = False) -> Markup:
-    return sparkline.svg((_spread(line.points) if linear else line.points).tolist(), line.bad.tolist())
+def _loss_picture(line: Line) -> Markup:
+    """Logarithmic only where a loss spans many decades; a loss is no magnitude, and may be negative."""
+    seen = line.points[np.isfinite(line.points)]
+    points = line.points
+    if len(seen) and not seen.max() > seen.min() * 10**sparkline.MIN_DECADES > 0:
+        points = _spread(points, seen.min(), seen.max())
+    return sparkline.svg(points.tolist(), line.bad.tolist())
 
 
-def _spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Numbers of any sign as such whose logarithms lie as they do: a loss is no magnitude."""
-    seen = points[np.isfinite(points)]
-    if not len(seen) or seen.max() == seen.min():
+def _spread(points: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
+    """Numbers whose logarithms lie as the given ones do."""
+    if low == high:
         return np.where(np.isfinite(points), 1.0, np.nan)
-    return 10.0 ** (sparkline.MIN_DECADES * (points - seen.min()) / (seen.max() - seen.min()))
+    return 10.0 ** (sparkline.MIN_DECADES * (points - low) / (high - low))

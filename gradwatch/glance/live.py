@@ -15,8 +15,8 @@ from gradwatch.log import Log
 from gradwatch.records import RunInfo, Segment, VariableInfo
 from gradwatch.rules import RULES, Finding, Rule, Severity
 
-REST = 50
-"""How many times as long as drawing took it rests afterwards, so that drawing never takes more than 2 % of the time."""
+REST = 30
+"""How many times as long as drawing took it rests afterwards, so that drawing never takes more than 3 % of the time."""
 
 
 class LiveView:
