@@ -49,7 +49,8 @@ class GradientWatch(keras.callbacks.Callback):
             weights that it has read: memory for one more copy of them, and the time to make it. With `False` nothing is
             held, and no bad step is kept.
         rules: The rules to judge by.
-        sinks: Further places to write records to; see `gradwatch.sinks.Sink`.
+        sinks: Further places to write records to; see `gradwatch.sinks.Sink`. `gradwatch.LiveView()` shows the run in a
+            notebook while it trains.
 
     Raises:
         ValueError: If an option has a value that is not known.

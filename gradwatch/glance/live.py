@@ -104,7 +104,8 @@ class LiveView:
         html = drawn(log, self._history, diagnosis, title=title)
         self._screen.show(html, f"{title}, step {self._history.step}: {diagnosis.verdict}")
         ended = self._clock()
-        self._rests_until = ended + max(self._every_seconds, REST * (ended - begun))
+        is_first = self._rests_until is None  # loads templates and IPython, which the next ones need not
+        self._rests_until = ended + max(self._every_seconds, 0 if is_first else REST * (ended - begun))
 
     def _judged(self, log: Log) -> Diagnosis:
         """What is wrong now, and the errors of before that the last steps do not show any more."""
