@@ -742,13 +742,16 @@ def test_sink_that_fails_never_stops_training():
 
 
 class Screen:
+    cell = None
+
     def __init__(self):
         self.lines = []
 
     def is_there(self):
         return True
 
-    def show(self, html, text):
+    def show(self, html, text, *, anew=False):
+        assert not anew
         self.lines.append(text)
 
 
@@ -764,7 +767,7 @@ def test_live_view_ends_with_the_last_step_and_changes_no_weight():
 
 
 def test_live_view_that_fails_never_stops_training(monkeypatch):
-    monkeypatch.setattr(Screen, "show", lambda *args: 1 / 0)
+    monkeypatch.setattr(Screen, "show", lambda *args, **options: 1 / 0)
     model, x = mlp()
     watch = GradientWatch(sinks=[gradwatch.LiveView(screen=Screen())])
     with pytest.warns(GradientWarning, match="stops writing to LiveView.*ZeroDivisionError"):

@@ -77,5 +77,5 @@ def train(first, times):
     cells = [setup, "train(0, 5); print('done')", "train(5, 1)", "train(6, 5)"]
     book = executed(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]), tmp_path)
     texts = [[output.data["text/plain"].partition(":")[0] for output in displays(cell)] for cell in book.cells]
-    assert texts == [[], ["Training, step 5"], [], ["Training, step 10"]]
+    assert texts == [[], ["Training, step 6"], [], ["Training, step 10"]]
     assert all("gradwatch-card" in output.data["text/html"] for cell in book.cells for output in displays(cell))

@@ -66,6 +66,8 @@ class LiveView:
         self._errors: tuple[Finding, ...] = ()
         self._has_news = False
         self._rests_until: float | None = None
+        self._shown_in: int | None = None
+        self._seen_in: int | None = None
 
     def write(self, segments: Sequence[Segment], variables: Sequence[VariableInfo], info: RunInfo) -> None:
         """Takes new steps, and shows them when it is time.
@@ -83,8 +85,9 @@ class LiveView:
         self._history.add(Log(variables, segments, info))
         is_new = any(segment.num_steps for segment in segments)
         self._has_news |= is_new
-        if not is_new or self._rests_until is None or self._clock() >= self._rests_until:
-            self._show()
+        moved = is_new and self._has_moved()
+        if moved or not is_new or self._rests_until is None or self._clock() >= self._rests_until:
+            self._show(anew=moved)
 
     def flush(self) -> None:
         """Does nothing: a view keeps nothing that could be lost."""
@@ -93,7 +96,15 @@ class LiveView:
         """Shows what had to wait."""
         self._show()
 
-    def _show(self) -> None:
+    def _has_moved(self) -> bool:
+        """Whether another cell trains now than that in which the view is, which may be gone if it was run again.
+
+        The first steps that come in another cell may be the rest of what was trained before, so it takes two times.
+        """
+        before, self._seen_in = self._seen_in, self._screen.cell
+        return self._rests_until is not None and self._shown_in != self._seen_in == before
+
+    def _show(self, *, anew: bool = False) -> None:
         if not self._has_news:
             return
         begun = self._clock()
@@ -102,7 +113,9 @@ class LiveView:
         diagnosis = self._judged(log)
         title = f"Training {log.info.model}" if log.info.model else "Training"
         html = drawn(log, self._history, diagnosis, title=title)
-        self._screen.show(html, f"{title}, step {self._history.step}: {diagnosis.verdict}")
+        self._screen.show(html, f"{title}, step {self._history.step}: {diagnosis.verdict}", anew=anew)
+        if anew or self._rests_until is None:
+            self._shown_in = self._screen.cell
         ended = self._clock()
         is_first = self._rests_until is None  # loads templates and IPython, which the next ones need not
         self._rests_until = ended + max(self._every_seconds, 0 if is_first else REST * (ended - begun))

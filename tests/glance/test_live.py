@@ -13,12 +13,14 @@ class Screen:
 
     def __init__(self, there=True, takes=0.0):
         self.there, self.takes, self.now = there, takes, 0.0
-        self.pages, self.lines = [], []
+        self.pages, self.lines, self.renewals = [], [], 0
+        self.cell = 1
 
     def is_there(self):
         return self.there
 
-    def show(self, html, text):
+    def show(self, html, text, *, anew=False):
+        self.renewals += anew
         self.pages.append(html)
         self.lines.append(text)
         self.now += self.takes
@@ -80,6 +82,34 @@ def test_close_shows_the_rest():
     write(view, 10)
     view.close()
     assert [line.partition(":")[0] for line in screen.lines] == ["Training net, step 9", "Training net, step 19"]
+
+
+def test_training_in_another_cell_is_shown_there_without_waiting():
+    screen = Screen()
+    view = view_on(screen)
+    write(view, 0)
+    write(view, 10)
+    screen.cell = 2
+    write(view, 20)
+    assert (screen.renewals, len(screen.pages)) == (0, 1)
+    write(view, 30)
+    assert (screen.renewals, len(screen.pages)) == (1, 2)
+    assert screen.lines[-1].startswith("Training net, step 39")
+    for first in range(40, 100, 10):
+        screen.now += 10
+        write(view, first)
+    assert screen.renewals == 1
+
+
+def test_the_rest_of_a_run_is_shown_where_the_run_was():
+    screen = Screen()
+    view = view_on(screen)
+    write(view, 0)
+    for screen.cell, first in ((2, 10), (3, 20)):  # interrupted; these cells only read the log
+        log = write(view, first)
+        last_look(view, log)
+    assert screen.renewals == 0
+    assert screen.lines[-1].startswith("Training net, step 29")
 
 
 def test_rests_longer_where_drawing_takes_long():

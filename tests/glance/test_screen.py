@@ -48,21 +48,16 @@ def test_one_display_is_changed_in_place(notebook):
     assert notebook.cells == {1: ["4"]}
 
 
-def test_a_new_run_in_another_cell_has_a_display_there(notebook):
+def test_anew_is_in_the_cell_that_runs(notebook):
     screen = NotebookScreen()
     screen.show("a", "")
+    assert screen.cell == 1
     notebook.shell.execution_count = 2
-    for name in "bcd":
-        screen.show(name, "")
-    assert notebook.cells == {1: ["b"], 2: ["d"]}
-
-
-def test_the_rest_of_a_run_goes_where_the_run_was(notebook):
-    screen = NotebookScreen()
-    screen.show("a", "")
-    notebook.shell.execution_count = 2  # training was interrupted; this cell only reads the log
+    assert screen.cell == 2
     screen.show("b", "")
-    assert notebook.cells == {1: ["b"]}
+    screen.show("c", "", anew=True)
+    screen.show("d", "")
+    assert notebook.cells == {1: ["b"], 2: ["d"]}
 
 
 def test_is_there_in_a_notebook_only(notebook, monkeypatch):
