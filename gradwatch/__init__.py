@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gradwatch.check import assert_gradients_flow, check_gradients
     from gradwatch.comparison import Comparison, compare
     from gradwatch.diagnosis import Diagnosis, diagnose
+    from gradwatch.glance import LiveView
     from gradwatch.log import Log, load
     from gradwatch.reporting import Report, report
     from gradwatch.rules import RULES, Finding, Rule, Severity
@@ -42,6 +43,7 @@ __all__ = [
     "GradientError",
     "GradientWarning",
     "GradientWatch",
+    "LiveView",
     "Log",
     "LogFormatError",
     "NonFiniteGradientError",
@@ -69,6 +71,7 @@ _HOMES = {
     "Diagnosis": "gradwatch.diagnosis",
     "Finding": "gradwatch.rules",
     "GradientWatch": "gradwatch.callback",
+    "LiveView": "gradwatch.glance",
     "Log": "gradwatch.log",
     "RULES": "gradwatch.rules",
     "Report": "gradwatch.reporting",

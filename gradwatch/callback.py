@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from gradwatch import glance
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.errors import warn
 from gradwatch.log import Log
@@ -48,7 +49,8 @@ class GradientWatch(keras.callbacks.Callback):
             weights that it has read: memory for one more copy of them, and the time to make it. With `False` nothing is
             held, and no bad step is kept.
         rules: The rules to judge by.
-        sinks: Further places to write records to; see `gradwatch.sinks.Sink`.
+        sinks: Further places to write records to; see `gradwatch.sinks.Sink`. `gradwatch.LiveView()` shows the run in a
+            notebook while it trains.
 
     Raises:
         ValueError: If an option has a value that is not known.
@@ -113,6 +115,12 @@ class GradientWatch(keras.callbacks.Callback):
     def report(self) -> Report:
         """The report on what was recorded so far; shows itself in a notebook."""
         return self._watcher.report()
+
+    def __repr__(self) -> str:
+        return glance.line("GradientWatch", self._watcher.model_name, self._watcher.last_step)
+
+    def _repr_html_(self) -> str:
+        return glance.card(self.report(), "GradientWatch")
 
     def close(self) -> None:
         """Closes the sinks. Not needed in order to read the log; a later `fit` is then kept in memory only."""

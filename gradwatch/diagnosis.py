@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import html
 import json
 import math
 import textwrap
@@ -12,6 +11,7 @@ import warnings
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from gradwatch import notebook
 from gradwatch.deferred import Deferred
 from gradwatch.errors import GradientWarning
 from gradwatch.log import Log
@@ -95,31 +95,36 @@ class Diagnosis:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Not a diagnosis written by `Diagnosis.to_json`. Received: {text[:80]!r}.") from error
 
+    def __repr__(self) -> str:
+        return f"<gradwatch.Diagnosis: {self.verdict.rstrip('.')}>"
+
     def __str__(self) -> str:
-        blocks = [self._verdict(), *(_text(finding) for finding in self.findings)]
+        blocks = [self.verdict, *(_text(finding) for finding in self.findings)]
         if self.skipped:
             lines = [_wrapped(f"{skip.code} {skip.rule}: {skip.reason}", "  ") for skip in self.skipped]
             blocks.append("\n".join(["Could not be judged:", *lines]))
         return "\n\n".join(blocks)
 
-    def _verdict(self) -> str:
+    @property
+    def verdict(self) -> str:
+        """In one line how healthy it is, what was found, and how much could be judged."""
         counts = [(severity, [f.severity for f in self.findings].count(severity)) for severity in reversed(Severity)]
         words = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
         found = ", ".join(plural(count, words[severity]) for severity, count in counts if count)
         judged = f"{plural(len(self.passed), 'rule')} passed, {len(self.skipped)} could not judge"
-        head = "Not healthy" if not self.ok else "Suspicious" if self._doubtful() else "Healthy"
-        if len(self.passed) <= 1 < len(self.skipped) and not self.findings:
-            head = "Not judged"
-        return f"{head}: {found or 'no findings'} ({judged})."
+        heads = {"error": "Not healthy", "warning": "Suspicious", "healthy": "Healthy", "unknown": "Not judged"}
+        return f"{heads[self.level]}: {found or 'no findings'} ({judged})."
 
-    def _doubtful(self) -> bool:
-        return any(finding.severity == Severity.WARNING for finding in self.findings)
+    @property
+    def level(self) -> str:
+        """The worst of what was found: "error", "warning", "healthy", or "unknown" where next to nothing was judged."""
+        if not self.findings:
+            return "unknown" if not self.passed or len(self.passed) <= 1 < len(self.skipped) else "healthy"
+        worst = max(Severity(finding.severity) for finding in self.findings)
+        return "healthy" if worst == Severity.INFO else str(worst)
 
     def _repr_html_(self) -> str:
-        items = "".join(_html(finding) for finding in self.findings)
-        skipped = "".join(f"<li>{html.escape(f'{s.code} {s.rule}: {s.reason}')}</li>" for s in self.skipped)
-        tail = f"<details><summary>Could not be judged</summary><ul>{skipped}</ul></details>" if skipped else ""
-        return f"<p><strong>{html.escape(self._verdict())}</strong></p><ul>{items}</ul>{tail}"
+        return notebook.render("diagnosis", diagnosis=self)
 
 
 def diagnose(log: Log, rules: Iterable[Rule] = RULES) -> Diagnosis:
@@ -261,14 +266,6 @@ def _wrapped(text: str, indent: str) -> str:
         subsequent_indent=indent + "  ",
         break_long_words=False,
         break_on_hyphens=False,
-    )
-
-
-def _html(finding: Finding) -> str:
-    where = "" if finding.cause is None else f"<br>Where: <code>{html.escape(str(finding.cause))}</code>"
-    return (
-        f"<li><strong>{html.escape(_heading(finding))}</strong><br>{html.escape(finding.message)}{where}"
-        f"<br><em>What to do:</em> {html.escape(finding.remedy)}</li>"
     )
 
 

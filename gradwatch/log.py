@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gradwatch import records, schema, store
+from gradwatch import notebook, records, schema, store
 from gradwatch.deferred import Deferred
 from gradwatch.records import RunInfo, Segment, VariableInfo
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 else:
     pd = Deferred("pandas")
+
+_NUM_SHOWN = 20
+"""Variables that a log names where it shows itself in a notebook."""
 
 
 class Log:
@@ -66,12 +69,34 @@ class Log:
         return sum(segment.num_records for segment in self._segments)
 
     def __repr__(self) -> str:
-        steps = [segment.steps["step"] for segment in self._segments if segment.num_steps]
-        span = f", {min(s[0] for s in steps)} to {max(s[-1] for s in steps)}" if steps else ""
-        return f"<gradwatch.Log: {self.num_steps} steps{span}, {len(self._variables)} variables, {len(self)} records>"
+        return f"<gradwatch.Log: {self._extent()}>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.__repr__().strip('<>')}</p>{self.variables().to_html(max_rows=20, notebook=True)}"
+        rows = self.variables().head(_NUM_SHOWN).to_dict("records")
+        norms = self._last_norms()
+        every = "every step" if self._info.every_steps == 1 else f"one step in {self._info.every_steps}"
+        return notebook.render(
+            "log",
+            title=f"Log of {self._info.model}" if self._info.model else "Log",
+            facts=[self._extent(), f"Recorded at {every}: {', '.join(self._info.statistics)}"],
+            rows=[{**row, "norm": norms.get(index)} for index, row in enumerate(rows)],
+            more=len(self._variables) - len(rows),
+        )
+
+    def _extent(self) -> str:
+        steps = [segment.steps["step"] for segment in self._segments if segment.num_steps]
+        span = f" ({min(s[0] for s in steps)} to {max(s[-1] for s in steps)})" if steps else ""
+        return f"{self.num_steps} steps{span}, {len(self._variables)} variables, {len(self)} records"
+
+    def _last_norms(self) -> dict[int, float]:
+        """The norm of the gradient of each variable at its last recorded step, where there is one."""
+        having = [segment for segment in self._segments if segment.num_steps and "grad_norm" in segment.values]
+        having.sort(key=lambda segment: segment.steps["step"][-1])
+        return {
+            index: float(norm)
+            for segment in having
+            for index, norm in zip(segment.variables, segment.values["grad_norm"][-1], strict=True)
+        }
 
     def tail(self, num_steps: int) -> Log:
         """The last `num_steps` recorded calls of each segment; makes no copy."""

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from gradwatch import glance
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.errors import warn
 from gradwatch.log import Log
@@ -92,6 +93,12 @@ class WatchedStep:
     def report(self) -> Report:
         """The report on what was recorded so far; shows itself in a notebook."""
         return self._watcher.report()
+
+    def __repr__(self) -> str:
+        return glance.line("WatchedStep", self._watcher.model_name, self._watcher.last_step)
+
+    def _repr_html_(self) -> str:
+        return glance.card(self.report(), "WatchedStep")
 
     def close(self) -> None:
         """Ends the run: judges the whole log, says what is wrong, closes the sinks."""

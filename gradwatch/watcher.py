@@ -93,6 +93,16 @@ class Watcher:
         _open.add(self)
 
     @property
+    def model_name(self) -> str:
+        """Name of the model that is watched; empty if there is none."""
+        return self._model_name
+
+    @property
+    def last_step(self) -> int:
+        """The last step that was taken from the device, -1 before the first; does not look at the device."""
+        return self._archive.last_step
+
+    @property
     def log(self) -> Log:
         """Everything recorded so far; looks at the device first."""
         with own_failures("reading the records"):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pages import Page
 from programs import (
     PROGRAMS,
     Spy,
@@ -738,6 +739,53 @@ def test_sink_that_fails_never_stops_training():
     with pytest.warns(GradientWarning, match="BrokenSink.*disk full"):
         fit(model, x, watch, epochs=3)
     assert watch.log.num_steps == 15
+
+
+class Screen:
+    cell = None
+
+    def __init__(self):
+        self.lines = []
+
+    def is_there(self):
+        return True
+
+    def show(self, html, text, *, anew=False):
+        assert not anew
+        self.lines.append(text)
+
+
+def test_live_view_ends_with_the_last_step_and_changes_no_weight():
+    states, screen = [], Screen()
+    for sinks in ((), (gradwatch.LiveView(screen=screen, clock=lambda: 0.0),)):
+        model, x = mlp()
+        fit(model, x, GradientWatch(sinks=sinks), epochs=3)
+        states.append(state(model))
+    assert identical(*states)
+    name = model.name
+    assert [line.partition(":")[0] for line in screen.lines] == [f"Training {name}, step {step}" for step in (0, 14)]
+
+
+def test_live_view_that_fails_never_stops_training(monkeypatch):
+    monkeypatch.setattr(Screen, "show", lambda *args, **options: 1 / 0)
+    model, x = mlp()
+    watch = GradientWatch(sinks=[gradwatch.LiveView(screen=Screen())])
+    with pytest.warns(GradientWarning, match="stops writing to LiveView.*ZeroDivisionError"):
+        fit(model, x, watch, epochs=2)
+    assert watch.log.num_steps == 10
+
+
+def test_shows_itself():
+    model, x = mlp()
+    watch = GradientWatch()
+    assert repr(watch) == "<gradwatch.GradientWatch, nothing recorded yet>"
+    assert "nothing is recorded yet" in Page(watch._repr_html_()).text
+    fit(model, x, watch, epochs=3)
+    assert repr(watch) == f"<gradwatch.GradientWatch of {model.name!r}, recorded up to step 14>"
+    page = Page(watch._repr_html_())
+    assert page.open == []
+    assert f"GradientWatch of {model.name}: step 14, epoch 2" in page.text
+    assert watch.diagnosis.verdict in page.text
 
 
 def test_run_dir_holds_what_the_log_holds(tmp_path):

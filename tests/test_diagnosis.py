@@ -6,12 +6,13 @@ import time
 
 import numpy as np
 import pytest
+from pages import Page
 
 from gradwatch.diagnosis import Diagnosis, checked_rules, diagnose, resolve_rules
 from gradwatch.errors import GradientWarning
 from gradwatch.log import Log
 from gradwatch.records import RunInfo
-from gradwatch.rules import RULES, Cause, NonFiniteGradient, Rule, Severity, Skip, ZeroGradient
+from gradwatch.rules import RULES, Cause, NonFiniteGradient, Rule, Severity, Skip, Skipped, ZeroGradient
 from gradwatch.testing import synthetic_log
 
 STEPS = np.arange(60)
@@ -102,6 +103,45 @@ def test_html_is_escaped():
     assert "Mend &lt;it&gt;." in page
     assert "a &lt; b" in page
     assert "<b>" not in page
+    assert Page(page).open == []
+
+
+def test_html_has_what_the_text_has():
+    cause = Cause("cut", op_type="ArgMax", source="a.py:1", code="y = argmax(x)")
+    steps = {"first_step": 3, "last_step": 9}
+    finding = dataclasses.replace(Custom().finding("What `it` is."), cause=cause, **steps)
+    diagnosis = Diagnosis((finding,), (Skipped("Other", "GW000", "Too few steps."),), ("NonFiniteLoss",))
+    page = Page(diagnosis._repr_html_())
+    for words in (
+        diagnosis.verdict,
+        "Custom, steps 3 to 9",
+        "What it is.",
+        "Where: ArgMax, a.py:1: y = argmax(x)",
+        "What to do: Mend <it>.",
+        "Could not be judged: Other",
+        "GW000 Other: Too few steps.",
+    ):
+        assert words in page.text, words
+    assert page.tags.count("details") == 1
+
+
+@pytest.mark.parametrize(
+    ("severities", "level", "head"),
+    [
+        ((), "healthy", "Healthy"),
+        (("info",), "healthy", "Healthy"),
+        (("info", "warning"), "warning", "Suspicious"),
+        (("error", "warning"), "error", "Not healthy"),
+    ],
+)
+def test_level_and_verdict(severities, level, head):
+    findings = tuple(dataclasses.replace(Custom().finding("What."), severity=Severity(word)) for word in severities)
+    diagnosis = Diagnosis(findings, passed=("NonFiniteLoss",))
+    assert diagnosis.level == level
+    assert diagnosis.verdict.startswith(f"{head}: ")
+    assert repr(diagnosis) == f"<gradwatch.Diagnosis: {diagnosis.verdict[:-1]}>"
+    assert Diagnosis().level == "unknown"
+    assert Diagnosis().verdict.startswith("Not judged: ")
 
 
 def test_frame():

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import strategies as st
+from pages import Page
 
 from gradwatch import schema
 from gradwatch.log import Log, load
-from gradwatch.records import VariableInfo
+from gradwatch.records import RunInfo, VariableInfo
 from gradwatch.testing import merged_log, synthetic_log
 
 VARIABLES = {"a/kernel": (3, 4), "a/bias": (4,), "b/kernel": (4, 1)}
@@ -129,9 +130,31 @@ def test_unknown_statistic():
 
 
 def test_shows_itself():
-    log = synthetic_log(num_steps=3, variables={"<b>/kernel": (2, 2)})
-    assert "3 steps" in repr(log)
-    assert "<b>/kernel" not in log._repr_html_()
+    log = synthetic_log(num_steps=3, variables={"<b>/kernel": (2, 2)}, grad_norm=[1, 2, 0.25])
+    assert repr(log) == "<gradwatch.Log: 3 steps (0 to 2), 1 variables, 3 records>"
+    page = Page(log._repr_html_())
+    assert page.open == []
+    assert "b" not in page.tags
+    assert "3 steps (0 to 2)" in page.text
+    assert "<b>/kernel 2\N{MULTIPLICATION SIGN}2 float32 adam 0.25" in page.text
+
+
+def test_shows_of_each_variable_what_there_is():
+    infos = {f"layer_{i}/kernel": (2, 2) for i in range(30)}
+    log = synthetic_log(
+        num_steps=2,
+        variables=infos,
+        detached=["layer_1/kernel"],
+        unoptimized=["layer_2/kernel"],
+        nan_count={"layer_3/kernel": [0, 1]},
+        info=RunInfo(model="net", every_steps=5),
+    )
+    text = Page(log._repr_html_()).text
+    assert text.startswith("Log of net")
+    assert "one step in 5" in text
+    assert text.count("no gradient") == text.count("NaN") == 1
+    assert "and 10 more, see log.variables()" in text
+    assert "0 steps" in Page(Log()._repr_html_()).text
 
 
 def test_scalar_and_empty_variables_have_a_size():

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pages import Page
 from programs import features, identical, labels, mlp, oracle
 
 import gradwatch
@@ -205,6 +206,17 @@ def test_epoch_is_what_the_user_sets():
             watched(*batch)
     assert watched.log.steps()["epoch"].tolist() == [0] * 5 + [1] * 5
     assert watched.log.steps()["batch"].tolist() == [0, 1, 2, 3, 4] * 2
+
+
+def test_shows_itself():
+    model, optimizer, step, _ = make()
+    watched = watch_train_step(step, model=model, optimizers=optimizer)
+    assert "nothing recorded yet" in repr(watched)
+    for batch in batches():
+        watched(*batch)
+    watched.close()
+    assert repr(watched) == f"<gradwatch.WatchedStep of {model.name!r}, recorded up to step 4>"
+    assert f"WatchedStep of {model.name}: step 4" in Page(watched._repr_html_()).text
 
 
 @pytest.mark.parametrize("kind", KINDS)

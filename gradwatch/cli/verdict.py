@@ -44,7 +44,7 @@ def _blocks(diagnosis: Diagnosis, title: str, with_skipped: bool) -> Iterator[Re
 
     worst = str(diagnosis.findings[0].severity) if diagnosis.findings else None
     yield Text(title, style="dim")
-    yield Text(str(diagnosis).partition("\n\n")[0], style=STYLES[worst] if worst else "bold green")
+    yield Text(diagnosis.verdict, style=STYLES[worst] if worst else "bold green")
     for finding in diagnosis.findings:
         yield ""
         yield _finding(finding)

@@ -59,8 +59,8 @@ def gather(log: Log, diagnosis: Diagnosis, compared: Compared | None = None) -> 
     shown = rows(log, diagnosis.findings, limit=MAX_ROWS)
     return Content(
         model=log.info.model,
-        level=_level(diagnosis),
-        verdict=str(diagnosis).partition("\n\n")[0],
+        level=diagnosis.level,
+        verdict=diagnosis.verdict,
         findings=diagnosis.findings,
         causes=_causes(log, diagnosis),
         skipped=diagnosis.skipped,
@@ -110,13 +110,6 @@ def _exact(value: float) -> str:
 def severity_text(severity: Severity | str) -> str:
     """The severity as a person says it."""
     return {"error": "Error", "warning": "Warning", "info": "Note"}[str(severity)]
-
-
-def _level(diagnosis: Diagnosis) -> str:
-    if not diagnosis.findings:
-        return "healthy" if diagnosis.passed else "unknown"
-    worst = max(Severity(finding.severity) for finding in diagnosis.findings)
-    return "healthy" if worst == Severity.INFO else str(worst)
 
 
 def _facts(log: Log) -> dict[str, str]:

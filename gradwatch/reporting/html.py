@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 
 import jinja2
 from markupsafe import Markup
 
+from gradwatch.notebook import words
 from gradwatch.reporting import sparkline
 from gradwatch.reporting.compared import Compared, legend
 from gradwatch.reporting.content import Content, evidence_text, severity_text, steps_text
@@ -56,16 +56,6 @@ def breakable(path: str) -> Markup:
     Markup('block/<wbr>&lt;b&gt;')
     """
     return Markup("/<wbr>").join(path.split("/"))
-
-
-def words(text: str) -> Markup:
-    """Text with what is between backticks as code; everything is escaped.
-
-    >>> words("use `relu` < 1")
-    Markup('use <code>relu</code> &lt; 1')
-    """
-    parts = re.split("`([^`]+)`", text)
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def anchor(name: str, own: bool) -> Markup:
