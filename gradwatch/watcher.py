@@ -81,6 +81,7 @@ class Watcher:
         self._postmortem = Postmortem(self.recorder)
         self._nonfinite_metrics: tuple[str, ...] = ()
         self._alarms = 0
+        self._is_reported = True
         self._closed = False
 
     @property
@@ -178,6 +179,8 @@ class Watcher:
             return
         with own_failures("reading the records"):
             self._drain()
+        with own_failures("making the report for the sinks"):
+            self._report()
         self._closed = True
         for sink in self._sinks:
             with own_failures(f"closing {type(sink).__name__}"):
@@ -189,7 +192,22 @@ class Watcher:
         with own_failures("judging the records"):
             log = self._archive.log() if num_steps is None else self._archive.tail(num_steps)
             diagnosis = diagnose(log, self.options.rules)
+            if final:
+                self._report(report(log, diagnosis))
         self._tell(diagnosis, final=final)
+
+    def _report(self, page: Report | None = None) -> None:
+        """Gives the report on everything to the sinks that take one, unless they have it already."""
+        takers = [sink for sink in self._sinks if callable(getattr(sink, "finish", None))]
+        if self._is_reported or self._closed or not takers:
+            return
+        self._is_reported = True
+        if page is None:
+            log = self._archive.log()
+            page = report(log, diagnose(log, self.options.rules))
+        for sink in takers:
+            with own_failures(f"giving the report to {type(sink).__name__}"):
+                sink.finish(page)  # type: ignore[attr-defined]
 
     def _drain(self) -> None:
         self._steps_since_drain = 0
@@ -197,6 +215,7 @@ class Watcher:
 
     def _keep(self, segments: list[Segment]) -> None:
         self._archive.add(segments)
+        self._is_reported &= not segments
         is_bad = not all(segment.is_finite for segment in segments)
         kinds = {segment.key for segment in segments}
         self._is_urgent |= is_bad or not kinds <= self._kinds
