@@ -40,8 +40,8 @@ class MLflowSink:
     become the active run, and says that it has finished when `fit` ends or the watch is closed, or has failed if the
     process ends before. It never ends a run that was active.
 
-    A drain of 50 steps of a model with 10 layers costs some 0.3 s for the first ones, and next to nothing after a
-    thousand steps.
+    Of a model with 20 variables the first 50 steps cost 0.1 s with a local SQLite file, and later ones ever less.
+    MLflow takes seconds once to make such a file.
 
     Args:
         variables: Which variables have a chart: "worst" (the ten worst), "all", "none", or a tuple of glob patterns of

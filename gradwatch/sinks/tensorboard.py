@@ -39,7 +39,8 @@ class TensorBoardSink:
     `gradwatch/log10_grad_norm` shows how the gradient norms of all variables are spread at a step, in decades; norms of
     0, NaN and Inf are not in it. `gradwatch/overview` under "Images" is `gradwatch.plots.overview`.
 
-    The events are written by TensorBoard's own writer, one event a step: some 20 us for each point of a chart.
+    The events are written by TensorBoard's own writer, one event a step: of a model with 20 variables 0.5 ms a step at
+    first (half of it histograms), and less and less as the points grow fewer.
 
     Args:
         log_dir: The directory; give each run its own, such as "runs/tb/today".

@@ -31,7 +31,7 @@ class WandbSink:
     W&B counts each point as a step of its own. Where a program logs with `wandb.log(..., step=...)` besides, these
     steps fall behind and W&B drops them: give them an x axis with `define_metric`, or give the sink a run of its own.
 
-    A point of 65 charts costs some 1.3 ms.
+    A step that is drawn costs about 1 ms with 20 or 60 charts.
 
     Args:
         run: A run of W&B.

@@ -90,7 +90,8 @@ def test_fit(tmp_path):
     np.testing.assert_allclose(list(losses.values()), watch.log.steps()["loss"])
     norms = series(rows, "gradwatch_variables/net/head/bias/grad_norm")
     np.testing.assert_allclose(list(norms.values()), watch.log.wide("grad_norm")["net/head/bias"], rtol=1e-6)
-    assert axes == dict.fromkeys(("gradwatch/*", "gradwatch_layers/*", "gradwatch_variables/*"), "gradwatch/step")
+    assert {"gradwatch/*", "gradwatch_layers/*", "gradwatch_variables/*"} <= set(axes)
+    assert set(axes.values()) == {"gradwatch/step"}
 
 
 def test_a_run_that_is_active_is_left_open(tmp_path):
