@@ -20,7 +20,9 @@ def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    yield folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # where MLflow makes a folder for artifacts, needed or not
+        yield folder
     mlflow.set_tracking_uri(before)
 
 
