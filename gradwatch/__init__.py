@@ -19,7 +19,7 @@ from gradwatch.errors import (
 from gradwatch.version import __version__
 
 if TYPE_CHECKING:
-    from gradwatch import plots, testing
+    from gradwatch import plots, sinks, testing
     from gradwatch.bad_step import BadStep, load_bad_step
     from gradwatch.callback import GradientWatch
     from gradwatch.causes import Cause
@@ -60,6 +60,7 @@ __all__ = [
     "load_bad_step",
     "plots",
     "report",
+    "sinks",
     "testing",
     "watch_train_step",
 ]
@@ -87,7 +88,7 @@ _HOMES = {
     "report": "gradwatch.reporting",
     "watch_train_step": "gradwatch.train_step",
 }
-_SUBMODULES = ("plots", "testing")
+_SUBMODULES = ("plots", "sinks", "testing")
 
 
 def __getattr__(name: str) -> Any:

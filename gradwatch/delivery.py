@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from gradwatch.errors import own_failures, warn
 from gradwatch.records import RunInfo, Segment, VariableInfo
+from gradwatch.reporting import Report
 from gradwatch.sinks import ParquetSink, Sink
 from gradwatch.store import Earlier, StoredArray
 
@@ -42,6 +44,7 @@ class Delivery:
         self._flushed = clock()
         self._flushes_took = collections.deque([0.0], maxlen=2)  # the quicker one counts: the first is always slow
         self._findings = ""
+        self._is_reported = True
 
     @property
     def is_due(self) -> bool:
@@ -74,6 +77,7 @@ class Delivery:
             info: Facts about the run.
             urgent: Make them safe at once.
         """
+        self._is_reported &= not segments
         begun = self._clock()
         flushes = urgent or begun - self._flushed >= min(MOST_SECONDS, min(self._flushes_took) / FLUSH_SHARE)
 
@@ -98,6 +102,22 @@ class Delivery:
             self._findings = text
             self._try_run_dir(lambda sink: sink.write_findings(text))
 
+    def finish(self, make: Callable[[], Report]) -> None:
+        """Gives the report on everything to the sinks that take one, unless they have it already.
+
+        Args:
+            make: Makes it.
+        """
+        takers = [(sink, sink.finish) for sink in self._sinks if callable(getattr(sink, "finish", None))]  # type: ignore[attr-defined]
+        if self._is_reported or not takers:
+            return
+        self._is_reported = True
+        with own_failures("making the report for the sinks"):
+            page = make()
+            for sink, finish in takers:
+                with own_failures(f"giving the report to {type(sink).__name__}"):
+                    finish(page)
+
     def pause(self) -> None:
         """To be called where a run ends that may be gone on with."""
         for sink in list(self._sinks):
@@ -116,6 +136,8 @@ class Delivery:
             what(sink)
         except Exception as error:
             self._sinks.remove(sink)
+            with contextlib.suppress(Exception):  # it has failed, and that is what is said
+                sink.close()
             warn(
                 f"gradwatch stops writing to {type(sink).__name__}, training goes on and the log stays in memory: "
                 f"{type(error).__name__}: {error}"

@@ -204,8 +204,9 @@ class Watcher:
         """
         with own_failures("reading the records"):
             self._drain()
+        self._standing.end("completed")  # before the report is made of it
         self._judge(None, final=True)
-        self._end("completed")
+        self._hand_on_all()
         self._delivery.pause()
 
     def saw_metrics(self, logs: Mapping[str, Any]) -> None:
@@ -222,13 +223,18 @@ class Watcher:
             self._drain()
         if self._standing.outcome == "running":
             self._end("interrupted")
+        self._delivery.finish(self.report)
         self._closed = True
         _open.discard(self)
         self._delivery.close()
 
     def _end(self, outcome: str) -> None:
         self._standing.end(outcome)
-        with own_failures("writing how the run ended"):
+        self._hand_on_all()
+
+    def _hand_on_all(self) -> None:
+        """Hands on how the run stands; the steps have been."""
+        with own_failures("writing how the run stands"):
             self._hand_on([])
 
     def _go_on(self, earlier: Earlier) -> None:
@@ -254,6 +260,8 @@ class Watcher:
         with own_failures("judging the records"):
             log = self._archive.log() if num_steps is None else self._archive.tail(num_steps)
             diagnosis = diagnose(log, self.options.rules)
+            if final:
+                self._delivery.finish(lambda: report(log, diagnosis))
         self._delivery.write_findings(diagnosis.to_json())
         self._tell(diagnosis, final=final)
 

@@ -788,6 +788,66 @@ def test_shows_itself():
     assert watch.diagnosis.verdict in page.text
 
 
+class ReportedSink:
+    def __init__(self, fails=False):
+        self.events = []
+        self._fails = fails
+
+    def write(self, segments, variables, info):
+        pass
+
+    def flush(self):
+        pass
+
+    def finish(self, report):
+        self.events.append((report.log.num_steps, report.diagnosis.ok))
+        if self._fails:
+            raise OSError("disk full")
+
+    def close(self):
+        self.events.append("closed")
+
+
+def test_sink_is_given_the_report_when_a_run_ends():
+    model, x = mlp()
+    sink = ReportedSink()
+    watch = GradientWatch(sinks=[sink])
+    fit(model, x, watch, epochs=1)
+    fit(model, x, watch, epochs=1)
+    watch.close()
+    assert sink.events == [(5, True), (10, True), "closed"]
+
+
+def test_sink_is_given_the_report_of_a_run_that_is_stopped():
+    model, _ = mlp()
+    sink = ReportedSink()
+    with pytest.raises(NonFiniteGradientError):
+        fit(model, bad_rows(), GradientWatch(sinks=[sink], fail_fast=True), epochs=1)
+    assert [event if event == "closed" else event[1] for event in sink.events] == [False, "closed"]
+
+
+def test_sink_is_given_the_report_of_a_run_that_broke_when_it_is_closed():
+    class Breaks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyError("mine")
+
+    model, x = mlp()
+    sink = ReportedSink()
+    watch = GradientWatch(sinks=[sink])
+    with pytest.raises(KeyError):
+        fit(model, x, watch, Breaks())
+    watch.close()
+    assert sink.events == [(5, True), "closed"]
+
+
+def test_report_that_a_sink_cannot_take_costs_a_warning():
+    model, x = mlp()
+    sinks = [ReportedSink(fails=True), ReportedSink()]
+    with pytest.warns(GradientWarning, match="giving the report to ReportedSink.*disk full"):
+        fit(model, x, GradientWatch(sinks=sinks), epochs=1)
+    assert [sink.events for sink in sinks] == [[(5, True)], [(5, True)]]
+
+
 def test_run_dir_holds_what_the_log_holds(tmp_path):
     model, x = mlp()
     watch = GradientWatch(tmp_path / "run", statistics="full")

@@ -15,6 +15,9 @@ class Sink(Protocol):
     A watch calls `write` with what it has drained, `flush` when what was written must be safe (at the end of an epoch,
     before an error is raised), and `close` once at the end. Any object with these three methods is a sink; it decides
     by itself how much it gathers before it passes something on.
+
+    If a sink has a method `finish(report)` too, it is given the `gradwatch.Report` on everything recorded so far when a
+    run ends: after each `fit`, and before it is closed if more was recorded since, as where an error ends the run.
     """
 
     def write(self, segments: Sequence[Segment], variables: Sequence[VariableInfo], info: RunInfo) -> None:

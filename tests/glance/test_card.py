@@ -84,7 +84,7 @@ def test_what_is_missing_is_left_out(make):
     ("loss", "shape"), [(np.linspace(1, -3, 60), "straight"), (10.0**-STEPS, "straight"), (np.ones(60), "flat")]
 )
 def test_line_of_a_loss(loss, shape):
-    picture = page(synthetic_log(loss=loss)).source.partition("<path d=")[2].partition('"/>')[0]
+    picture = page(synthetic_log(loss=loss)).source.partition('class="gw-norm" d=')[2].partition('"/>')[0]
     tops = [float(corner.split()[1]) for corner in picture.strip('"M').split("L")]
     assert len(tops) == 60
     bends = np.abs(np.diff(tops, n=2))
