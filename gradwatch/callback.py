@@ -117,7 +117,7 @@ class GradientWatch(keras.callbacks.Callback):
         return self._watcher.report()
 
     def __repr__(self) -> str:
-        return glance.line("GradientWatch", self._watcher.model_name, self._watcher.last_step)
+        return glance.line("GradientWatch", self._watcher.facts.model_name, self._watcher.last_step)
 
     def _repr_html_(self) -> str:
         return glance.card(self.report(), "GradientWatch")
@@ -184,7 +184,9 @@ class GradientWatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes what was recorded."""
-        self._watcher.saw_metrics({name: value for name, value in (logs or {}).items() if not name.startswith("val_")})
+        self._watcher.facts.saw_metrics(
+            {name: value for name, value in (logs or {}).items() if not name.startswith("val_")}
+        )
         self._watcher.drain()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

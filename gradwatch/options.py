@@ -9,7 +9,6 @@ from typing import Any
 
 from gradwatch import schema
 from gradwatch.diagnosis import checked_rules, resolve_rules
-from gradwatch.records import RunInfo
 from gradwatch.rules import Finding, Rule, Severity
 from gradwatch.sinks import Sink
 
@@ -94,7 +93,7 @@ def check_options(
     )
 
 
-def described(options: Options) -> dict[str, Any]:
+def plain(options: Options) -> dict[str, Any]:
     """The options as plain data."""
     named: dict[str, Any] = {
         "rules": [rule.name for rule in options.rules],
@@ -104,20 +103,6 @@ def described(options: Options) -> dict[str, Any]:
         "fail_fast": options.fail_fast if isinstance(options.fail_fast, bool) else sorted(options.fail_fast),
     }
     return {field.name: named.get(field.name, getattr(options, field.name)) for field in dataclasses.fields(options)}
-
-
-def describe_run(options: Options, model: str, versions: dict[str, str], num_trainable: int | None) -> RunInfo:
-    """What a log says of the run it comes from."""
-    return RunInfo(
-        options=described(options),
-        model=model,
-        versions=versions,
-        every_steps=options.every_steps,
-        statistics=options.statistics,
-        on_nonfinite=options.on_nonfinite,
-        allow_detached=options.allow_detached,
-        num_trainable=num_trainable,
-    )
 
 
 def _positive(name: str, value: Any) -> int:

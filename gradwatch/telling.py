@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from gradwatch.causes import Cause
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError
-from gradwatch.rules import Finding
+from gradwatch.rules import Finding, Severity
 
 NONFINITE = ("NonFiniteInput", "NonFiniteLoss", "NonFiniteGradient")
 """Rules whose findings are a `NonFiniteGradientError`."""
+
+
+class Telling:
+    """Says of each finding whether it should be told now: once, and as long as training runs only what is urgent."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str, Cause | None]] = set()
+
+    def fresh(self, diagnosis: Diagnosis, *, final: bool) -> list[Finding]:
+        """The findings to tell now, which are told with that.
+
+        Args:
+            diagnosis: All that is found.
+            final: Whether the run has ended.
+        """
+        fresh = []
+        for finding in diagnosis.findings:
+            urgent = finding.severity == Severity.ERROR or finding.rule == "DetachedVariable"
+            key = (finding.rule, str(finding.severity), finding.cause)
+            if finding.severity != Severity.INFO and (final or urgent) and key not in self._told:
+                self._told.add(key)
+                fresh.append(finding)
+        return fresh
 
 
 def error_for(stopping: list[Finding], diagnosis: Diagnosis) -> GradientError:

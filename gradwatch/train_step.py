@@ -95,7 +95,7 @@ class WatchedStep:
         return self._watcher.report()
 
     def __repr__(self) -> str:
-        return glance.line("WatchedStep", self._watcher.model_name, self._watcher.last_step)
+        return glance.line("WatchedStep", self._watcher.facts.model_name, self._watcher.last_step)
 
     def _repr_html_(self) -> str:
         return glance.card(self.report(), "WatchedStep")

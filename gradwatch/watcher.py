@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import dataclasses
-import json
-import math
-import os
-import platform
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from gradwatch import records
 from gradwatch.archive import Archive
@@ -23,23 +13,22 @@ from gradwatch.causes import Cause
 from gradwatch.delivery import Delivery
 from gradwatch.diagnosis import Diagnosis, diagnose
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
+from gradwatch.facts import Facts
 from gradwatch.log import Log
-from gradwatch.options import Options, describe_run
+from gradwatch.options import Options
 from gradwatch.postmortem import Postmortem, described
-from gradwatch.recording import keras_seam
+from gradwatch.process import close_at_exit, is_chief
 from gradwatch.recording.held import Caught
 from gradwatch.recording.ledger import STEPS_BETWEEN_DRAINS
 from gradwatch.recording.session import Recorder
-from gradwatch.recording.variables import VariableTable
-from gradwatch.records import Segment, VariableInfo
+from gradwatch.recording.variables import trained_variables
+from gradwatch.records import Segment
 from gradwatch.reporting import Report, report
-from gradwatch.rules import DetachedVariable, Severity
+from gradwatch.rules import DetachedVariable
 from gradwatch.sinks import ParquetSink
-from gradwatch.standing import Standing
 from gradwatch.store import Earlier
-from gradwatch.telling import NONFINITE, error_for, words_of
+from gradwatch.telling import NONFINITE, Telling, error_for, words_of
 from gradwatch.tracing import cuts
-from gradwatch.version import __version__
 
 JUDGED_STEPS = 512
 """Recorded steps that the rules look back on while training runs; afterwards they look at all of them."""
@@ -72,30 +61,21 @@ class Watcher:
             find_cuts=cuts.answer,
             on_all_detached=self._all_detached,
         )
-        self._model: weakref.ref | None = None
-        self._model_name = ""
+        self.facts = Facts(options)
         self._archive = Archive(self.recorder.table.ordered, self._info, num_recent=JUDGED_STEPS)
-        to_run_dir = ParquetSink(options.run_dir) if options.run_dir is not None and _is_chief() else None
+        to_run_dir = ParquetSink(options.run_dir) if options.run_dir is not None and is_chief() else None
         self._delivery = Delivery(options.sinks, to_run_dir)
         self.refusal: DetachedVariableError | None = None
-        self._told: set[tuple[str, str, Cause | None]] = set()
+        self._telling = Telling()
         self._steps_since_drain: int | None = None
         self._unjudged_steps = 0
         self._is_urgent = False
         self._kinds: set[tuple] = set()
         self._postmortem = Postmortem(self.recorder)
-        self._nonfinite_metrics: tuple[str, ...] = ()
         self._alarms = 0
         self._closed = False
         self._settled = False
-        self._summary = ""
-        self._standing = Standing()
-        _open.add(self)
-
-    @property
-    def model_name(self) -> str:
-        """Name of the model that is watched; empty if there is none."""
-        return self._model_name
+        close_at_exit(self)
 
     @property
     def last_step(self) -> int:
@@ -126,17 +106,10 @@ class Watcher:
             model: The model, or `None`.
             steps_at_once: Steps between two calls of `look`; `None` if that is not known.
         """
-        if self._model is not None and self._model() not in (None, model):
-            warn(
-                f"This watch has watched the model {self._model_name!r} before; the records of {model.name!r} go into "
-                "the same log. Use a watch of its own for each model."
-            )
-        self._model = None if model is None else weakref.ref(model)
-        self._model_name = getattr(model, "name", "") or ""
         with own_failures("reading the records"):
             self._drain()
         self.recorder.start(steps_at_once or 1)
-        self._standing.begin()
+        self.facts.begin(model)
         self._alarms = 0
         self._steps_since_drain = None
 
@@ -156,7 +129,7 @@ class Watcher:
             named = optimizers() if self._delivery.has_run_dir else {}
             if any(int(optimizer.iterations.numpy()) > 0 for optimizer in named.values()):
                 earlier = self._delivery.earlier()
-                if earlier is not None and self._has_variables(earlier.variables, named):
+                if earlier is not None and self._is_of(earlier, named):
                     self._go_on(earlier)
 
     def look(self, num_steps: int) -> None:
@@ -204,16 +177,10 @@ class Watcher:
         """
         with own_failures("reading the records"):
             self._drain()
-        self._standing.end("completed")  # before the report is made of it
+        self.facts.standing.end("completed")  # before the report is made of it
         self._judge(None, final=True)
         self._hand_on_all()
         self._delivery.pause()
-
-    def saw_metrics(self, logs: Mapping[str, Any]) -> None:
-        """To be called at the end of an epoch with the metrics of the training data."""
-        bad = [name for name, value in logs.items() if isinstance(value, float) and not math.isfinite(value)]
-        known = self._nonfinite_metrics
-        self._nonfinite_metrics = (*known, *(name for name in bad if name not in known and name != "loss"))
 
     def close(self) -> None:
         """Takes the last records and closes the sinks; a second call does nothing."""
@@ -221,15 +188,14 @@ class Watcher:
             return
         with own_failures("reading the records"):
             self._drain()
-        if self._standing.outcome == "running":
+        if self.facts.standing.outcome == "running":
             self._end("interrupted")
         self._delivery.finish(self.report)
         self._closed = True
-        _open.discard(self)
         self._delivery.close()
 
     def _end(self, outcome: str) -> None:
-        self._standing.end(outcome)
+        self.facts.standing.end(outcome)
         self._hand_on_all()
 
     def _hand_on_all(self) -> None:
@@ -242,17 +208,12 @@ class Watcher:
         self._delivery.go_on()
         self.recorder.start_at(earlier.num_steps)
         self._archive.go_on(self.options.run_dir, earlier.num_steps)
-        self._standing.go_on(earlier)
+        self.facts.standing.go_on(earlier)
 
-    def _has_variables(self, variables: Sequence[VariableInfo], optimizers: Mapping[str, Any]) -> bool:
-        model = None if self._model is None else self._model()
-        here = VariableTable()
-        if model is not None:
-            here.add(model.trainable_variables)
-        for optimizer in () if model is not None else optimizers.values():
-            here.add(keras_seam.optimizer_variables(optimizer))
-        now = {(variable.path, variable.shape) for variable in here.ordered()[0]}
-        return now == {(variable.path, tuple(variable.shape)) for variable in variables if variable.tracked}
+    def _is_of(self, earlier: Earlier, optimizers: Mapping[str, Any]) -> bool:
+        """Whether an earlier run has the trainable variables that are trained now."""
+        now = {(variable.path, variable.shape) for variable in trained_variables(self.facts.model, optimizers)}
+        return now == {(variable.path, variable.shape) for variable in earlier.variables if variable.tracked}
 
     def _judge(self, num_steps: int | None, *, final: bool) -> None:
         self._unjudged_steps, self._is_urgent = 0, False
@@ -299,43 +260,13 @@ class Watcher:
         self._delivery.add_bad_step(*described(bad, cause, epochs[0] if epochs else -1))
 
     def _info(self) -> records.RunInfo:
-        versions = {
-            "gradwatch": __version__,
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-            "python": platform.python_version(),
-        }
-        info = describe_run(self.options, self._model_name, versions, self.recorder.num_trainable)
-        info = dataclasses.replace(
-            info,
-            origins=self._postmortem.origins,
-            nonfinite_metrics=self._nonfinite_metrics,
-            summary=self._model_summary(),
-        )
-        return self._standing.put_into(info)
-
-    def _model_summary(self) -> str:
-        model = None if self._model is None else self._model()
-        if not self._summary and model is not None and model.built:
-            self._summary = " "  # asked for once, whether it can be had or not
-            with own_failures("reading the summary of the model"):
-                lines: list[str] = []
-                model.summary(print_fn=lambda line, **_: lines.append(line), line_length=100)
-                self._summary = "\n".join(lines).strip()
-        return self._summary.strip()
+        return self.facts.info(self.recorder.num_trainable, self._postmortem.origins)
 
     def _tell(self, diagnosis: Diagnosis, *, final: bool) -> None:
         stopping = [finding for finding in diagnosis.findings if self.options.stops(finding)]
         if stopping:
             self._stop(error_for(stopping, diagnosis))
-        fresh = []
-        for finding in diagnosis.findings:
-            urgent = finding.severity == Severity.ERROR or finding.rule == "DetachedVariable"
-            key = (finding.rule, str(finding.severity), finding.cause)
-            if finding.severity != Severity.INFO and (final or urgent) and key not in self._told:
-                self._told.add(key)
-                fresh.append(finding)
-        for finding in fresh:
+        for finding in self._telling.fresh(diagnosis, final=final):
             warn(words_of(finding))
 
     def _stop(self, error: GradientError) -> None:
@@ -374,25 +305,3 @@ class Watcher:
             f"{message} (Keras says: No gradients provided for any variable.)", findings=findings, step=last + 1
         )
         return self.refusal
-
-
-_open: weakref.WeakSet[Watcher] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Writes what is left of runs that nobody closed, such as those of a script that an error ended."""
-    for watcher in list(_open):
-        with own_failures("closing a watch"):
-            watcher.close()
-
-
-def _is_chief() -> bool:
-    """Whether this is the process of a cluster that writes what all share; true where there is no cluster."""
-    with contextlib.suppress(ValueError):
-        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        task = config.get("task", {})
-        if "chief" in config.get("cluster", {}):
-            return task.get("type") == "chief"
-        return int(task.get("index", 0)) == 0
-    return True

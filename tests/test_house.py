@@ -14,7 +14,18 @@ ROOT = pathlib.Path(gradwatch.__file__).parent
 TABLE = (ROOT.parent / "CONTRIBUTING.md").read_text()
 FLOORS = {name: int(floor) for floor, name in re.findall(r"^ ?(\d+)  (\w+)  ", TABLE, re.MULTILINE)}
 TENSORFLOW = {
-    *("recording", "tracing", "trial", "postmortem", "requirements", "watcher", "callback", "check", "train_step"),
+    *(
+        "recording",
+        "tracing",
+        "trial",
+        "postmortem",
+        "requirements",
+        "facts",
+        "watcher",
+        "callback",
+        "check",
+        "train_step",
+    ),
     "bad_step",  # only for a ragged or sparse tensor, at the moment it is read
 }
 MODULES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]

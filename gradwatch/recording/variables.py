@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from gradwatch.causes import Cause
+from gradwatch.recording import keras_seam
 from gradwatch.records import VariableInfo
 
 Variable = Any  # keras.Variable or tf.Variable
@@ -84,6 +85,22 @@ class VariableTable:
             path = f"{info.path}#{count}"
         submodel = self._submodels.get(_identity(variable), "")
         return dataclasses.replace(info, path=path, tracked=tracked, submodel=submodel)
+
+
+def trained_variables(model: Any, optimizers: Mapping[str, Optimizer]) -> tuple[VariableInfo, ...]:
+    """The trainable variables of a model, or where there is no model those that optimizers were built with.
+
+    Args:
+        model: The model, or `None`.
+        optimizers: The optimizers by name.
+    """
+    table = VariableTable()
+    if model is not None:
+        table.add(model.trainable_variables)
+    else:
+        for optimizer in optimizers.values():
+            table.add(keras_seam.optimizer_variables(optimizer))
+    return table.ordered()[0]
 
 
 def describe(variable: Variable) -> VariableInfo:

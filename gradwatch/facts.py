@@ -1,0 +1,100 @@
+"""What a log says of its run beside the records: model, options, versions, how it stands, what was found out."""
+
+from __future__ import annotations
+
+import math
+import platform
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from gradwatch.errors import own_failures, warn
+from gradwatch.options import Options, plain
+from gradwatch.records import Origin, RunInfo
+from gradwatch.standing import Standing
+from gradwatch.version import __version__
+
+VERSIONS = {
+    "gradwatch": __version__,
+    "keras": keras.__version__,
+    "tensorflow": tf.__version__,
+    "python": platform.python_version(),
+}
+
+
+class Facts:
+    """Gathers them.
+
+    Args:
+        options: The options of the watch.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.model_name = ""
+        self.standing = Standing()
+        self._options = options
+        self._plain_options = plain(options)
+        self._model: weakref.ref | None = None
+        self._summary: str | None = None
+        self._nonfinite_metrics: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Any:
+        """The model, if there is one and it is still there."""
+        return None if self._model is None else self._model()
+
+    def begin(self, model: Any) -> None:
+        """A run begins.
+
+        Args:
+            model: The model that is trained, or `None`.
+        """
+        if self.model not in (None, model):
+            warn(
+                f"This watch has watched the model {self.model_name!r} before; the records of {model.name!r} go into "
+                "the same log. Use a watch of its own for each model."
+            )
+        self._model = None if model is None else weakref.ref(model)
+        self.model_name = getattr(model, "name", "") or ""
+        self.standing.begin()
+
+    def saw_metrics(self, logs: Mapping[str, Any]) -> None:
+        """Takes note of metrics that are NaN or Inf."""
+        bad = [name for name, value in logs.items() if isinstance(value, float) and not math.isfinite(value)]
+        known = self._nonfinite_metrics
+        self._nonfinite_metrics = (*known, *(name for name in bad if name not in known and name != "loss"))
+
+    def info(self, num_trainable: int | None, origins: tuple[Origin, ...]) -> RunInfo:
+        """All of it as it is now.
+
+        Args:
+            num_trainable: Number of trainable variables of the model, `None` until the first step was seen.
+            origins: What made the first NaN or Inf of steps for which that was found out.
+        """
+        info = RunInfo(
+            model=self.model_name,
+            versions=VERSIONS,
+            every_steps=self._options.every_steps,
+            statistics=self._options.statistics,
+            on_nonfinite=self._options.on_nonfinite,
+            allow_detached=self._options.allow_detached,
+            num_trainable=num_trainable,
+            origins=origins,
+            nonfinite_metrics=self._nonfinite_metrics,
+            options=self._plain_options,
+            summary=self._model_summary(),
+        )
+        return self.standing.put_into(info)
+
+    def _model_summary(self) -> str:
+        model = self.model
+        if self._summary is None and model is not None and model.built:
+            self._summary = ""  # asked for once, whether it can be had or not
+            with own_failures("reading the summary of the model"):
+                lines: list[str] = []
+                model.summary(print_fn=lambda line, **_: lines.append(line), line_length=100)
+                self._summary = "\n".join(lines)
+        return self._summary or ""
