@@ -13,7 +13,7 @@ import pandas as pd
 from gradwatch import summary
 from gradwatch.diagnosis import Diagnosis, diagnose, to_plain
 from gradwatch.log import Log
-from gradwatch.reporting import Report, html, pictures
+from gradwatch.reporting import Report
 from gradwatch.reporting.compared import NAMES, Compared, LayerPair
 from gradwatch.rules import RULES, Finding, Rule, Severity
 from gradwatch.rules.base import plural
@@ -84,6 +84,8 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
+        from gradwatch.reporting import html, pictures
+
         return html.comparison(self._compared(), pictures.draw_both(*self.logs, self.names))
 
     def __str__(self) -> str:

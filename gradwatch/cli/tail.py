@@ -45,7 +45,7 @@ def tail(context: click.Context, run: pathlib.Path, once: bool, wait: bool, inte
 
         watching = Watching(run, NUM_STEPS)
         try:
-            if wait:
+            if wait and not watching.is_file:
                 _wait_for(watching, run, interval)
             if once:
                 _print(watching.look(), run, as_json, as_table=True)

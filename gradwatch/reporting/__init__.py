@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradwatch.diagnosis import Diagnosis, diagnose
 from gradwatch.log import Log
-from gradwatch.reporting import content, html, markdown, pictures
 from gradwatch.reporting.compared import Compared
+
+if TYPE_CHECKING:
+    from gradwatch.reporting import content, pictures
 
 __all__ = ["Report", "report"]
 
@@ -30,10 +33,14 @@ class Report:
 
     def to_html(self) -> str:
         """The report as one HTML page that needs nothing else: no network, no other file."""
+        from gradwatch.reporting import html, pictures
+
         return html.page(self._content(), pictures.draw(self.log), self._both())
 
     def to_markdown(self) -> str:
         """The report as Markdown, with tables and without pictures."""
+        from gradwatch.reporting import markdown
+
         return markdown.page(self._content())
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -57,12 +64,18 @@ class Report:
         target.write_text(text, encoding="utf-8")
 
     def _repr_html_(self) -> str:
+        from gradwatch.reporting import html, pictures
+
         return html.fragment(self._content(), pictures.draw(self.log), self._both())
 
     def _content(self) -> content.Content:
+        from gradwatch.reporting import content  # with Matplotlib below it, which only a report needs
+
         return content.gather(self.log, self.diagnosis, self.compared)
 
     def _both(self) -> pictures.Picture | None:
+        from gradwatch.reporting import pictures
+
         return None if self.compared is None else pictures.draw_both(*self.compared.logs, self.compared.names)
 
     def __str__(self) -> str:

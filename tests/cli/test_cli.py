@@ -30,6 +30,11 @@ def test_reading_commands_load_neither_tensorflow_nor_pictures_nor_tables(tmp_pa
     assert not loaded_by(*args) & {*TENSORFLOW, "matplotlib", "jinja2", "pandas"}
 
 
+def test_compare_loads_neither_tensorflow_nor_pictures(tmp_path):
+    testing.synthetic_log().save(tmp_path / "run")
+    assert not loaded_by("compare", *[str(tmp_path / "run")] * 2) & {*TENSORFLOW, "matplotlib", "jinja2"}
+
+
 def test_report_does_not_load_tensorflow(tmp_path):
     testing.synthetic_log().save(tmp_path / "run")
     assert not loaded_by("report", str(tmp_path / "run"), "-o", str(tmp_path / "report.html")) & TENSORFLOW

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import sys
 import time
+import types
 
 from click.testing import CliRunner
 from rich.console import Console
@@ -10,7 +11,6 @@ from gradwatch import testing
 from gradwatch.cli import live, main, snapshot
 from gradwatch.records import RunInfo
 from gradwatch.store import RunDirectory
-from gradwatch.store.following import Follower
 
 
 def invoke(*args):
@@ -21,25 +21,22 @@ def log(**options):
     return testing.synthetic_log(num_steps=40, **options)
 
 
-@dataclasses.dataclass(frozen=True)
-class Told(RunInfo):
-    """A run that says how it stands."""
+def replace_sleep(monkeypatch, sleep):
+    """For the command only: threads of others sleep, too."""
+    monkeypatch.setattr(sys.modules["gradwatch.cli.tail"], "time", types.SimpleNamespace(sleep=sleep, time=time.time))
 
-    started: str = "2026-11-27T09:00:00+00:00"
-    ended: str = ""
-    outcome: str = "running"
+
+STARTED, ENDED = "2026-11-27T09:00:00+00:00", "2026-11-27T09:05:00+00:00"
 
 
 class Training:
     """A run that writes ten more steps each time that the one who follows it sleeps, and then ends."""
 
-    def __init__(self, path, log, monkeypatch):
+    def __init__(self, path, log, monkeypatch, outcome="running"):
         self.path, self.log, self.written = path, log, 0
-        self.info = Told(model="net")
         self.directory = None
-        plain = Follower.read
-        monkeypatch.setattr(Follower, "read", lambda follower: dataclasses.replace(plain(follower), info=self.info))
-        monkeypatch.setattr(time, "sleep", self.go_on)
+        self.info = RunInfo(model="net", started=STARTED, outcome=outcome)
+        replace_sleep(monkeypatch, self.go_on)
         self.slept = []
 
     def go_on(self, seconds):
@@ -47,14 +44,16 @@ class Training:
         assert len(self.slept) < 20
         if self.directory is None:
             self.directory = RunDirectory(self.path)
-            self.directory.update(self.log.variable_infos, RunInfo())
+            self.directory.update(self.log.variable_infos, self.info)
         elif self.written < 40:
             (segment,) = self.log.segments
             self.directory.append([segment.take(slice(self.written, self.written + 10))])
             self.written += 10
-        else:
+        elif not self.directory.closed:
+            ended = dataclasses.replace(self.info, outcome="completed", ended=ENDED)
+            self.directory.update(self.log.variable_infos, ended)
+            self.directory.compact()
             self.directory.close()
-            self.info = Told(model="net", ended="2026-11-27T09:05:00+00:00", outcome="completed")
 
 
 def test_once(tmp_path):
@@ -113,8 +112,7 @@ def test_what_was_found_stays_and_decides_the_status(tmp_path, monkeypatch):
 
 
 def test_a_fit_that_follows_another_one_is_no_end(tmp_path, monkeypatch):
-    training = Training(tmp_path / "run", log(), monkeypatch)
-    training.info = Told(outcome="completed", ended="now")  # at each look, while steps come
+    Training(tmp_path / "run", log(), monkeypatch, outcome="completed")  # at each look, while steps come
     result = invoke(tmp_path / "run", "--wait")
     assert [f"step {step} " in result.stdout for step in (9, 19, 29, 39)] == [True] * 4
 
@@ -131,7 +129,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path, monkeypatch):
     def interrupt(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(time, "sleep", interrupt)
+    replace_sleep(monkeypatch, interrupt)
     log(nan_count={"head/kernel": 1}).save(tmp_path / "run")
     result = invoke(tmp_path / "run")
     assert result.exit_code == 1
