@@ -21,6 +21,8 @@ from gradwatch.diagnosis import diagnose
 from gradwatch.reporting import content, html, report
 from gradwatch.testing import synthetic_log
 
+pytestmark = pytest.mark.slow
+
 NEEDED = "The report is tested in Chromium. Debian and Ubuntu: apt-get install chromium chromium-driver"
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run"),
