@@ -94,7 +94,26 @@ class Facts:
         if self._summary is None and model is not None and model.built:
             self._summary = ""  # asked for once, whether it can be had or not
             with own_failures("reading the summary of the model"):
-                lines: list[str] = []
-                model.summary(print_fn=lambda line, **_: lines.append(line), line_length=100)
-                self._summary = "\n".join(lines)
+                self._summary = summary_of(model)
         return self._summary or ""
+
+
+def summary_of(model: Any) -> str:
+    """A line on the model, and one on each of its layers: name, class, shape of its output, number of weights.
+
+    Not what `model.summary()` prints: in a notebook that leaves an empty output, also where it is only asked for text.
+
+    Args:
+        model: A model that is built.
+    """
+    num_trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    lines = [
+        f"{model.name} ({type(model).__name__}): {len(model.layers)} layers, {model.count_params():,} weights, "
+        f"{num_trainable:,} of them trainable"
+    ]
+    for layer in model.layers:
+        shape = getattr(getattr(layer, "output", None), "shape", "?")
+        num_weights = f"{layer.count_params():,}" if layer.built else "?"
+        frozen = "" if layer.trainable else ", frozen"
+        lines.append(f"{layer.name} ({type(layer).__name__}): {shape}, {num_weights}{frozen}")
+    return "\n".join(lines)

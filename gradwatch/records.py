@@ -92,7 +92,7 @@ class RunInfo:
         origins: What made the first NaN or Inf of steps for which that was found out.
         nonfinite_metrics: Names of the metrics that were NaN or Inf at the end of an epoch.
         options: The options of the watch, as far as they are plain data.
-        summary: The layers of the model as Keras prints them.
+        summary: The model and its layers, a line each: name, class, shape of the output, number of weights.
         started: When it began, in UTC ("2026-11-27T09:30:00+00:00"); "" where that is not known.
         ended: When it ended; "" as long as it goes on.
         outcome: One of `OUTCOMES`; "" where that is not known.

@@ -3,7 +3,7 @@ import pytest
 
 from gradwatch.causes import Cause
 from gradwatch.errors import GradientWarning
-from gradwatch.facts import Facts
+from gradwatch.facts import Facts, summary_of
 from gradwatch.options import check_options
 from gradwatch.records import Origin
 from gradwatch.rules import RULES
@@ -40,7 +40,7 @@ def test_what_is_known():
     assert (info.num_trainable, info.origins, info.outcome) == (2, origins, "running")
     assert info.options["fail_fast"] == ["NonFiniteLoss"]
     assert info.options["allow_detached"] == ["pooler/*"]
-    assert "only (Dense)" in info.summary
+    assert info.summary == ("net (Sequential): 1 layers, 8 weights, 8 of them trainable\nonly (Dense): (None, 2), 8")
     assert info.versions["keras"] == keras.__version__
 
 
@@ -54,7 +54,7 @@ def test_a_model_that_is_built_later_has_its_summary_later():
 
 def test_a_model_without_a_summary_costs_one_warning(monkeypatch):
     facts, model = Facts(options()), net()
-    monkeypatch.setattr(keras.Sequential, "summary", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(keras.Sequential, "count_params", lambda *_, **__: 1 / 0)
     facts.begin(model)
     with pytest.warns(GradientWarning, match="reading the summary of the model") as caught:
         assert [facts.info(None, ()).summary for _ in range(3)] == ["", "", ""]
@@ -80,3 +80,22 @@ def test_metrics_that_are_not_finite():
     facts.saw_metrics({"loss": float("nan"), "auc": float("nan"), "mae": 1.0, "note": "nan"})
     facts.saw_metrics({"auc": float("inf"), "mae": float("-inf")})
     assert facts.info(None, ()).nonfinite_metrics == ("auc", "mae")
+
+
+def test_a_summary_of_layers_that_have_no_shape():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__(name="own")
+            self.inside = keras.layers.Dense(2, name="inside", trainable=False)
+            self.unused = keras.layers.Dense(3, name="unused")
+
+        def call(self, x):
+            return self.inside(x)
+
+    model = Own()
+    model(keras.ops.ones((1, 4)))
+    assert summary_of(model).splitlines() == [
+        "own (Own): 2 layers, 10 weights, 0 of them trainable",
+        "inside (Dense): ?, 10, frozen",
+        "unused (Dense): ?, ?",
+    ]

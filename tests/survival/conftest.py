@@ -1,0 +1,1 @@
+collect_ignore = ["program.py"]  # a script with processes of its own
