@@ -1,5 +1,6 @@
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ def offline(tmp_path, monkeypatch):
     for name, value in (("MODE", "offline"), ("SILENT", "true"), ("ERROR_REPORTING", "false")):
         monkeypatch.setenv(f"WANDB_{name}", value)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # W&B puts one of its own there, and leaves it
     wandb.teardown()  # else the settings are those of the first test
     yield
     wandb.teardown()
