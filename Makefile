@@ -9,6 +9,8 @@ ARGS ?=
 # What to run at both ends of the versions, and which of it: what is slow and the same everywhere is left out.
 TARGET ?= test
 ENDS ?= -m "not slow"
+# The newest Python has the TensorFlow that the one at hand has, so what only depends on that is left out too.
+NEWEST ?= $(ENDS) --ignore tests/distribution --ignore tests/recording
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-matrix test-all test-oldest test-newest lint format bench bench-log matrix picture clean
@@ -27,11 +29,11 @@ test-matrix: $(VENV)/.test   ## run the matrix of programs: each unwatched, watc
 
 test-all: test test-matrix test-oldest test-newest   ## all of it, and the tests at both ends of the supported versions
 
-test-oldest:     ## run the tests with the oldest Python, Keras and TensorFlow; TARGET=test-matrix ENDS= runs the matrix
+test-oldest:     ## run the tests with the oldest Python, Keras and TensorFlow; see ENDS, TARGET
 	python=$$(.ci/find-python 3.10) && $(MAKE) $(TARGET) PYTHON=$$python VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt ARGS='$(ENDS)'
 
-test-newest:     ## run the tests with the newest Python, Keras and TensorFlow; TARGET=test-matrix ENDS= runs the matrix
-	python=$$(.ci/find-python 3.13) && $(MAKE) $(TARGET) PYTHON=$$python VENV=.venv-newest ARGS='$(ENDS)'
+test-newest:     ## run the tests with the newest Python, Keras and TensorFlow; see NEWEST, TARGET
+	python=$$(.ci/find-python 3.13) && $(MAKE) $(TARGET) PYTHON=$$python VENV=.venv-newest ARGS='$(NEWEST)'
 
 lint: $(VENV)/.lint   ## check style and types
 	$(BIN)/ruff check .
