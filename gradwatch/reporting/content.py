@@ -9,6 +9,7 @@ import numpy as np
 from gradwatch.causes import Cause
 from gradwatch.diagnosis import Diagnosis
 from gradwatch.log import Log
+from gradwatch.records import RunInfo
 from gradwatch.reporting.compared import Compared
 from gradwatch.reporting.table import Row, kind_counts, norm_span, rows
 from gradwatch.rules.base import Finding, Severity, Skipped, plural
@@ -116,6 +117,8 @@ def _facts(log: Log) -> dict[str, str]:
     table = log.variables()
     return {
         "Model": log.info.model,
+        "Outcome": _outcome_fact(log.info),
+        "Went on at": ", ".join(f"step {step:,}" for step in log.info.resumed_at),
         "Steps": _steps_fact(log),
         "Updates not applied": _withheld_fact(log),
         "Loss": _loss_fact(log),
@@ -126,6 +129,21 @@ def _facts(log: Log) -> dict[str, str]:
         "Recorded": _schedule_fact(log),
         "Versions": ", ".join(f"{name} {version}" for name, version in log.info.versions.items()),
     }
+
+
+def _outcome_fact(info: RunInfo) -> str:
+    """How it ended, and when it was; times are in UTC."""
+    times = " to ".join(_clock(time) for time in (info.started, info.ended) if time)
+    return ", ".join(part for part in (info.outcome, times) if part)
+
+
+def _clock(time: str) -> str:
+    """A time as a person writes it.
+
+    >>> _clock("2026-11-27T09:30:00+00:00")
+    '2026-11-27 09:30:00 UTC'
+    """
+    return time.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _steps_fact(log: Log) -> str:
