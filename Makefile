@@ -6,14 +6,15 @@ BIN = $(VENV)/bin
 CONSTRAINTS ?=
 # More arguments for pytest.
 ARGS ?=
-# What to run at both ends of the versions, and which of it: what is slow and the same everywhere is left out.
-TARGET ?= test
-ENDS ?= -m "not slow"
-# The newest Python has the TensorFlow that the one at hand has, so what only depends on that is left out too.
-NEWEST ?= $(ENDS) --ignore tests/distribution --ignore tests/recording
+# Sweeps take long: the matrix of programs, several replicas, and a training that is killed again and again.
+SWEEPS ?= tests/matrix tests/distribution tests/survival/test_killed.py
+# Which tests are run at both ends of the versions: what is slow and the same everywhere is left out, and with the newest
+# Python, whose TensorFlow is the one at hand, what only depends on that.
+OLDEST ?= -m "not slow"
+NEWEST ?= -m "not slow" --ignore tests/recording
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-matrix test-all test-oldest test-newest lint format bench bench-log matrix picture clean
+.PHONY: help demo test test-sweeps test-all test-oldest test-newest lint format bench bench-log matrix picture clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,19 +22,20 @@ help:            ## what there is to make
 demo: $(VENV)/.demo   ## train on real data: healthy, then three mistakes; writes runs/demo/report.html
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test   ## run the tests, with the examples and the notebooks, but without the matrix of programs
-	$(PYTEST) --ignore tests/matrix $(ARGS)
+test: $(VENV)/.test   ## run the tests, with the examples and the notebooks, but without the sweeps
+	$(PYTEST) $(addprefix --ignore ,$(SWEEPS)) $(ARGS)
 
-test-matrix: $(VENV)/.test   ## run the matrix of programs: each unwatched, watched, and with a NaN
-	$(PYTEST) tests/matrix $(ARGS)
+test-sweeps: $(VENV)/.test   ## run the sweeps: the matrix of programs, several replicas, kills
+	$(PYTEST) $(SWEEPS) $(ARGS)
 
-test-all: test test-matrix test-oldest test-newest   ## all of it, and the tests at both ends of the supported versions
+test-all: test test-sweeps test-oldest test-newest   ## all of it, and the tests at both ends of the supported versions
 
-test-oldest:     ## run the tests with the oldest Python, Keras and TensorFlow; see ENDS, TARGET
-	python=$$(.ci/find-python 3.10) && $(MAKE) $(TARGET) PYTHON=$$python VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt ARGS='$(ENDS)'
+test-oldest:     ## run the tests and those of several replicas with the oldest Python, Keras and TensorFlow
+	python=$$(.ci/find-python 3.10) && for it in "test" "test-sweeps SWEEPS=tests/distribution"; do \
+	$(MAKE) $$it PYTHON=$$python VENV=.venv-oldest CONSTRAINTS=tests/oldest.txt ARGS='$(OLDEST)' || exit 1; done
 
-test-newest:     ## run the tests with the newest Python, Keras and TensorFlow; see NEWEST, TARGET
-	python=$$(.ci/find-python 3.13) && $(MAKE) $(TARGET) PYTHON=$$python VENV=.venv-newest ARGS='$(NEWEST)'
+test-newest:     ## run the tests with the newest Python, Keras and TensorFlow
+	python=$$(.ci/find-python 3.13) && $(MAKE) test PYTHON=$$python VENV=.venv-newest ARGS='$(NEWEST)'
 
 lint: $(VENV)/.lint   ## check style and types
 	$(BIN)/ruff check .

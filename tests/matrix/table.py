@@ -11,7 +11,7 @@ PATH = pathlib.Path(__file__).parents[2] / "docs" / "matrix.md"
 HEAD = """\
 # What gradwatch is tested with
 
-Every row is a program that `make test-matrix` runs without a watch, with one, and with a NaN put into the gradient of
+Every row is a program that `make test-sweeps` runs without a watch, with one, and with a NaN put into the gradient of
 one variable at a known call. This page is made of the same rows by `make matrix`, and a test holds it up to date.
 
 - **transparent**: weights, optimizer state and History are bit for bit those of the same seeded program without a
