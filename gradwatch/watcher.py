@@ -223,7 +223,8 @@ class Watcher:
             diagnosis = diagnose(log, self.options.rules)
             if final:
                 self._delivery.finish(lambda: report(log, diagnosis))
-        self._delivery.write_findings(diagnosis.to_json())
+            if self._delivery.has_run_dir:
+                self._delivery.write_findings(diagnosis.to_json())
         self._tell(diagnosis, final=final)
 
     def _drain(self) -> None:

@@ -149,6 +149,15 @@ def test_a_script_that_fails_leaves_all_its_records(tmp_path):
     assert log.info.outcome == "interrupted"
 
 
+def test_findings_that_cannot_be_written_cost_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(gradwatch.Diagnosis, "to_json", lambda _: 1 / 0)
+    model, x, y = model_and_data()
+    with pytest.warns(gradwatch.GradientWarning, match=r"failed at judging the records.*ZeroDivisionError"):
+        watch = fit(model, x, y, tmp_path)
+    assert watch.log.num_steps == gradwatch.load(tmp_path).num_steps == 10
+    fit(*model_and_data(), None)  # without a run directory they are not made at all
+
+
 def test_the_manifest_says_what_was_run(tmp_path):
     model, x, y = model_and_data()
     watch = GradientWatch(tmp_path, fail_fast=["NonFiniteLoss"], allow_detached=("pooler/*",))
