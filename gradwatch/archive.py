@@ -117,11 +117,7 @@ class Archive:
         known = {variable.path for variable in infos}
         only_before = {v.path: v for variables, _ in before for v in variables if v.path not in known}
         infos = [*infos, *only_before.values()]
-        places_of_paths = {variable.path: place for place, variable in enumerate(infos)}
-        moved = []
-        for variables, earlier in before:
-            places_before = {number: places_of_paths[v.path] for number, v in enumerate(variables)}
-            moved += [records.renumber(segment, places_before) for segment in earlier]
+        moved = [segment for variables, earlier in before for segment in records.repoint(earlier, variables, infos)]
         return Log(infos, [*moved, *(records.renumber(segment, places) for segment in segments)], self._info())
 
     def _read_earlier(self) -> list[Before]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 else:
     pd = Deferred("pandas")
 
+RECENT_STEPS = 512
+"""Recorded steps of each segment that rules look back on while training runs; afterwards they look at all of them."""
+
 _WIDTH = 100
 
 

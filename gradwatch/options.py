@@ -9,12 +9,11 @@ from typing import Any
 
 from gradwatch import schema
 from gradwatch.diagnosis import checked_rules, resolve_rules
+from gradwatch.environment import FAIL_FAST_VARIABLE, RUN_DIR_VARIABLE
 from gradwatch.rules import Finding, Rule, Severity
 from gradwatch.sinks import Sink
 
 ON_NONFINITE = ("record", "skip")
-FAIL_FAST_VARIABLE = "GRADWATCH_FAIL_FAST"
-RUN_DIR_VARIABLE = "GRADWATCH_RUN_DIR"
 DETAILED_EVERY = 10
 """At each how many recorded steps a set of statistics is taken whole; between them only what one pass tells."""
 

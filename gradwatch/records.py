@@ -7,7 +7,7 @@ has two segments, an ordinary model one. The log, the store and the recorder exc
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -210,6 +210,21 @@ def renumber(segment: Segment, places: Mapping[int, int]) -> Segment:
         detached=tuple(sorted(places[number] for number in segment.detached)),
         values=segment.values if in_order else {name: values[:, order] for name, values in segment.values.items()},
     )
+
+
+def repoint(
+    segments: Iterable[Segment], before: Sequence[VariableInfo], after: Sequence[VariableInfo]
+) -> list[Segment]:
+    """Segments that point into one list of variables, pointing into another one.
+
+    Args:
+        segments: The segments.
+        before: The variables that they point into.
+        after: Variables among which are all that they point to.
+    """
+    places = {variable.path: place for place, variable in enumerate(after)}
+    moved = {number: places[v.path] for number, v in enumerate(before) if v.path in places}
+    return [renumber(segment, moved) for segment in segments]
 
 
 def join(segments: Sequence[Segment]) -> tuple[Segment, ...]:

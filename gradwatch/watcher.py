@@ -11,7 +11,7 @@ from gradwatch import records
 from gradwatch.archive import Archive
 from gradwatch.causes import Cause
 from gradwatch.delivery import Delivery
-from gradwatch.diagnosis import Diagnosis, diagnose
+from gradwatch.diagnosis import RECENT_STEPS, Diagnosis, diagnose
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
 from gradwatch.facts import Facts
 from gradwatch.log import Log
@@ -29,9 +29,6 @@ from gradwatch.sinks import ParquetSink
 from gradwatch.store import Earlier
 from gradwatch.telling import NONFINITE, Telling, error_for, words_of
 from gradwatch.tracing import cuts
-
-JUDGED_STEPS = 512
-"""Recorded steps that the rules look back on while training runs; afterwards they look at all of them."""
 
 STEPS_BETWEEN_JUDGEMENTS = 200
 """Recorded steps after which all is judged although nothing in them is urgent and no rule may stop the run."""
@@ -62,7 +59,7 @@ class Watcher:
             on_all_detached=self._all_detached,
         )
         self.facts = Facts(options)
-        self._archive = Archive(self.recorder.table.ordered, self._info, num_recent=JUDGED_STEPS)
+        self._archive = Archive(self.recorder.table.ordered, self._info, num_recent=RECENT_STEPS)
         to_run_dir = ParquetSink(options.run_dir) if options.run_dir is not None and is_chief() else None
         self._delivery = Delivery(options.sinks, to_run_dir)
         self.refusal: DetachedVariableError | None = None
@@ -167,7 +164,7 @@ class Watcher:
         with own_failures("reading the records"):
             self._drain()
         if self.options.fail_fast or self._is_urgent or self._unjudged_steps >= STEPS_BETWEEN_JUDGEMENTS:
-            self._judge(JUDGED_STEPS, final=False)
+            self._judge(RECENT_STEPS, final=False)
 
     def finish(self) -> None:
         """Ends a run: the last records are taken and handed on, and everything is judged.
@@ -277,7 +274,7 @@ class Watcher:
 
     def _latched_error(self) -> GradientError:
         with own_failures("judging the records"):
-            findings = diagnose(self._archive.tail(JUDGED_STEPS), self.options.rules).findings
+            findings = diagnose(self._archive.tail(RECENT_STEPS), self.options.rules).findings
             bad = [finding for finding in findings if finding.rule in NONFINITE]
             if bad:
                 error = error_for(bad, Diagnosis(tuple(findings)))
@@ -300,7 +297,7 @@ class Watcher:
         self.recorder.num_trainable = len(self.recorder.table)
         last = self._archive.last_step
         self._keep([records.detached_step(optimizer, numbers, last + 1, self.options.statistics)])
-        findings = diagnose(self._archive.tail(JUDGED_STEPS), (DetachedVariable(),)).findings
+        findings = diagnose(self._archive.tail(RECENT_STEPS), (DetachedVariable(),)).findings
         message = words_of(findings[0]) if findings else f"No variable given to optimizer {optimizer!r} has a gradient."
         self.refusal = DetachedVariableError(
             f"{message} (Keras says: No gradients provided for any variable.)", findings=findings, step=last + 1

@@ -58,3 +58,15 @@ def test_renumber_sorts_the_columns():
     assert turned.variables == (2, 5)
     assert turned.values["grad_norm"][0].tolist() == [2.0, 1.0]
     assert records.renumber(whole, {0: 0, 1: 1}).values is whole.values
+
+
+def test_repoint_follows_the_paths():
+    whole = segment(grad_norm=np.array([[1.0, 2.0]] * 3))
+    a, b = synthetic_log(num_steps=1, variables=VARIABLES).variable_infos
+    (new,) = synthetic_log(num_steps=1, variables={"new": (1,)}).variable_infos
+    (moved,) = records.repoint([whole], (a, b), (b, new, a))
+    assert moved.variables == (0, 2)
+    np.testing.assert_array_equal(moved.values["grad_norm"], [[2.0, 1.0]] * 3)
+    assert records.repoint([], (a,), (b,)) == []
+    with pytest.raises(KeyError):
+        records.repoint([whole], (a, b), (b, new))

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 import click
 
 from gradwatch.cli import verdict
-from gradwatch.running import RUN_DIR_VARIABLE, Ending, Program, UnusableRunDirError, WatchedFits, WatchedRun
-
-FAIL_FAST_VARIABLE = "GRADWATCH_FAIL_FAST"
+from gradwatch.environment import FAIL_FAST_VARIABLE, RUN_DIR_VARIABLE
+from gradwatch.running import Ending, Program, UnusableRunDirError, WatchedFits, WatchedRun
 
 
 @click.command(context_settings={"allow_interspersed_args": False})

@@ -12,11 +12,8 @@ import numpy.typing as npt
 from gradwatch import summary
 from gradwatch.diagnosis import to_plain
 from gradwatch.log import Log, global_norm
-from gradwatch.records import Segment
+from gradwatch.records import OUTCOMES, Segment
 from gradwatch.rules import Finding
-
-ENDED = ("completed", "stopped", "interrupted")
-"""Outcomes of a run that has ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Snapshot:
     @property
     def is_over(self) -> bool:
         """Whether the run has ended."""
-        return self.outcome in ENDED
+        return self.outcome in OUTCOMES and self.outcome != "running"
 
     def to_json(self) -> str:
         """All of it on one line; a number that is NaN or infinite is a string, as in `Diagnosis.to_json`."""

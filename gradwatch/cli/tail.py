@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from gradwatch.cli.snapshot import Snapshot
     from gradwatch.cli.watching import Watching
 
-NUM_STEPS = 512
-"""How many of the last steps are read and judged while it runs; at its end all of them are."""
-
 
 @click.command()
 @reading.run_argument
@@ -42,8 +39,9 @@ def tail(context: click.Context, run: pathlib.Path, once: bool, wait: bool, inte
     """
     with reading.errors_in_one_line():
         from gradwatch.cli.watching import Watching
+        from gradwatch.diagnosis import RECENT_STEPS
 
-        watching = Watching(run, NUM_STEPS)
+        watching = Watching(run, RECENT_STEPS)  # at its end all of them are judged
         try:
             if wait and not watching.is_file:
                 _wait_for(watching, run, interval)

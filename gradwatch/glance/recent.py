@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradwatch import records
+from gradwatch.diagnosis import RECENT_STEPS
 from gradwatch.log import Log
 from gradwatch.records import RunInfo, Segment, VariableInfo
 
-NUM_STEPS = 512
-"""Steps of each kind of segment that are kept, as many as a watch judges by while training runs."""
-
 
 class Recent:
-    """Keeps the last steps of what a sink is given, and no more than these."""
+    """Keeps of what a sink is given the steps that rules look back on, and no more than these."""
 
     def __init__(self) -> None:
         self._variables: tuple[VariableInfo, ...] = ()
@@ -29,19 +27,17 @@ class Recent:
             if segment.num_steps:
                 self._kinds.setdefault(segment.key, []).append(segment)
         for kind in self._kinds.values():
-            while sum(segment.num_steps for segment in kind[1:]) >= NUM_STEPS:
+            while sum(segment.num_steps for segment in kind[1:]) >= RECENT_STEPS:
                 del kind[0]
 
     def log(self) -> Log:
         """The last steps as a log."""
         segments = [segment for kind in self._kinds.values() for segment in kind]
-        return Log(self._variables, segments, self._info).tail(NUM_STEPS)
+        return Log(self._variables, segments, self._info).tail(RECENT_STEPS)
 
     def _renumber(self, variables: Sequence[VariableInfo]) -> None:
         """Lets what is kept point into a longer list of variables."""
-        places = {variable.path: place for place, variable in enumerate(variables)}
-        moved = {number: places[v.path] for number, v in enumerate(self._variables) if v.path in places}
-        kept = [records.renumber(segment, moved) for kind in self._kinds.values() for segment in kind]
+        kept = [segment for kind in self._kinds.values() for segment in kind]
         self._kinds = {}
-        for segment in kept:
+        for segment in records.repoint(kept, self._variables, variables):
             self._kinds.setdefault(segment.key, []).append(segment)

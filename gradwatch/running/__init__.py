@@ -4,7 +4,7 @@ Nothing here loads TensorFlow, Keras or NumPy before the script does: it may sti
 how they shall behave.
 """
 
-from gradwatch.running.fits import RUN_DIR_VARIABLE, WatchedFits, WatchedRun
+from gradwatch.running.fits import WatchedFits, WatchedRun
 from gradwatch.running.program import Ending, Program, UnusableRunDirError
 
-__all__ = ["RUN_DIR_VARIABLE", "Ending", "Program", "UnusableRunDirError", "WatchedFits", "WatchedRun"]
+__all__ = ["Ending", "Program", "UnusableRunDirError", "WatchedFits", "WatchedRun"]

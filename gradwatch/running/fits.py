@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from gradwatch.environment import RUN_DIR_VARIABLE
 from gradwatch.errors import own_failures
 from gradwatch.running.importing import when_imported
 from gradwatch.running.program import UnusableRunDirError
@@ -19,9 +20,6 @@ from gradwatch.running.program import UnusableRunDirError
 if TYPE_CHECKING:
     from gradwatch.callback import GradientWatch
     from gradwatch.log import Log
-
-RUN_DIR_VARIABLE = "GRADWATCH_RUN_DIR"
-"""As in `options`, which this cannot read before the program has begun."""
 
 _WATCH = "_gradwatch_watch"
 

@@ -115,8 +115,7 @@ class Charts:
     def _learn(self, segments: Sequence[Segment], variables: Sequence[VariableInfo]) -> None:
         paths = [variable.path for variable in variables]
         if paths != [variable.path for variable in self._variables]:
-            places = {old: paths.index(variable.path) for old, variable in enumerate(self._variables)}
-            self._history = [records.renumber(segment, places) for segment in self._history]
+            self._history = records.repoint(self._history, self._variables, variables)
         self._variables = tuple(variables)
         self._chosen.learn(paths)
         self._layers.learn([variable.layer for variable in variables])

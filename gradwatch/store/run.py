@@ -178,12 +178,11 @@ class RunDirectory:
     def _go_on(self) -> None:
         self._manifest = manifest.require(self._folder)
         self._carried = self._manifest.variables
-        parts = directory.parts_of(self._folder, self._manifest)
-        spans = {span.name: span for span in names.parts_in(self._folder)}
-        self._sizes = {spans[each.name]: each.num_records for each in parts}
-        for each in parts:
-            for stored in each.stored:
-                self._segment_number(stored.segment, each.variables)
+        for span in directory.spans_of(self._folder, self._manifest):
+            opened = part.open_part(self._folder, span.name)
+            self._sizes[span] = opened.num_records
+            for stored in opened.stored:
+                self._segment_number(stored.segment, opened.variables)
 
     def _write_manifest(self, variables: tuple[VariableInfo, ...], info: RunInfo) -> None:
         new = Manifest(self._manifest.run, self._num_parts, variables, info)

@@ -100,7 +100,7 @@ def test_follows_a_run_from_before_its_beginning_to_its_end(tmp_path, monkeypatc
 
 
 def test_what_was_found_stays_and_decides_the_status(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["gradwatch.cli.tail"], "NUM_STEPS", 5)
+    monkeypatch.setattr("gradwatch.diagnosis.RECENT_STEPS", 5)
     broken = log()
     (segment,) = broken.segments
     segment.values["nan_count"][3, 0] = 1

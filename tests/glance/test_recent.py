@@ -1,6 +1,7 @@
 import numpy as np
 
-from gradwatch.glance.recent import NUM_STEPS, Recent
+from gradwatch.diagnosis import RECENT_STEPS
+from gradwatch.glance.recent import Recent
 from gradwatch.records import RunInfo
 from gradwatch.testing import merged_log, synthetic_log
 
@@ -16,9 +17,9 @@ def test_keeps_the_last_steps_only():
     recent = Recent()
     feed(recent, log, 50)
     kept = recent.log()
-    assert kept.num_steps == NUM_STEPS
-    assert kept.steps()["loss"].tolist() == list(range(3000 - NUM_STEPS, 3000))
-    assert sum(segment.num_steps for kind in recent._kinds.values() for segment in kind) < NUM_STEPS + 50
+    assert kept.num_steps == RECENT_STEPS
+    assert kept.steps()["loss"].tolist() == list(range(3000 - RECENT_STEPS, 3000))
+    assert sum(segment.num_steps for kind in recent._kinds.values() for segment in kind) < RECENT_STEPS + 50
 
 
 def test_variables_may_come_in_between():
@@ -40,4 +41,4 @@ def test_optimizers_do_not_push_each_other_out():
     log = merged_log(second, first)
     recent = Recent()
     feed(recent, log, 100)
-    assert {s.optimizer: s.num_steps for s in recent.log().segments} == {"g": 3, "d": NUM_STEPS}
+    assert {s.optimizer: s.num_steps for s in recent.log().segments} == {"g": 3, "d": RECENT_STEPS}

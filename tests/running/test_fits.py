@@ -10,7 +10,8 @@ import pytest
 
 import gradwatch
 from gradwatch import options
-from gradwatch.running import RUN_DIR_VARIABLE, UnusableRunDirError, WatchedFits
+from gradwatch.environment import RUN_DIR_VARIABLE
+from gradwatch.running import UnusableRunDirError, WatchedFits
 
 X = np.linspace(-1, 1, 64 * 4, dtype="float32").reshape(64, 4)
 Y = X.sum(axis=1, keepdims=True)
@@ -291,8 +292,9 @@ class TestRunDir:
         assert message.startswith("The log of the model 'second' is kept in memory only.")
 
 
-def test_the_name_of_the_variable_is_that_of_the_options():
-    assert RUN_DIR_VARIABLE == options.RUN_DIR_VARIABLE
+def test_the_names_of_the_variables_are_those_of_the_interface():
+    assert RUN_DIR_VARIABLE == options.RUN_DIR_VARIABLE == "GRADWATCH_RUN_DIR"
+    assert options.FAIL_FAST_VARIABLE == "GRADWATCH_FAIL_FAST"
 
 
 def test_nothing_heavy_is_loaded_before_the_program():
