@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 import weakref
@@ -13,7 +14,9 @@ import tensorflow as tf
 
 from gradwatch.errors import own_failures, warn
 from gradwatch.options import Options, plain
-from gradwatch.records import Origin, RunInfo
+from gradwatch.recording.ending import Ending
+from gradwatch.recording.variables import find_optimizers
+from gradwatch.records import Origin, Output, RunInfo
 from gradwatch.standing import Standing
 from gradwatch.version import __version__
 
@@ -67,12 +70,20 @@ class Facts:
         known = self._nonfinite_metrics
         self._nonfinite_metrics = (*known, *(name for name in bad if name not in known and name != "loss"))
 
-    def info(self, num_trainable: int | None, origins: tuple[Origin, ...]) -> RunInfo:
+    def info(
+        self,
+        num_trainable: int | None,
+        origins: tuple[Origin, ...],
+        output: Output | None,
+        nonfinite_variables: tuple[str, ...],
+    ) -> RunInfo:
         """All of it as it is now.
 
         Args:
             num_trainable: Number of trainable variables of the model, `None` until the first step was seen.
             origins: What made the first NaN or Inf of steps for which that was found out.
+            output: How the model ends, if that is known.
+            nonfinite_variables: Variables that held NaN or Inf when it ended.
         """
         info = RunInfo(
             model=self.model_name,
@@ -83,6 +94,8 @@ class Facts:
             allow_detached=self._options.allow_detached,
             num_trainable=num_trainable,
             origins=origins,
+            output=output,
+            nonfinite_variables=nonfinite_variables,
             nonfinite_metrics=self._nonfinite_metrics,
             options=self._plain_options,
             summary=self._model_summary(),
@@ -96,6 +109,31 @@ class Facts:
             with own_failures("reading the summary of the model"):
                 self._summary = summary_of(model)
         return self._summary or ""
+
+
+def output_of(ending: Ending | None, targets: tuple[float, float]) -> Output | None:
+    """How a model ends, as plain data.
+
+    Args:
+        ending: How it ends, if that is known.
+        targets: The range of the targets, NaN if that is not known.
+    """
+    if ending is None:
+        return None
+    lowest, highest = (None if math.isnan(bound) else bound for bound in targets)
+    return Output(**dataclasses.asdict(ending), target_min=lowest, target_max=highest)
+
+
+def nonfinite_variables(model: Any) -> tuple[str, ...]:
+    """Paths of the variables of a model and its optimizers, trained or not, that hold NaN or Inf."""
+    if model is None:
+        return ()
+    optimizers = find_optimizers(model).values()
+    variables = [*model.variables, *(variable for optimizer in optimizers for variable in optimizer.variables)]
+    floats = [variable for variable in variables if tf.as_dtype(variable.dtype).is_floating]
+    finite = [tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable))) for variable in floats]
+    known = tf.stack(finite).numpy() if finite else []
+    return tuple(variable.path for variable, is_finite in zip(floats, known, strict=True) if not is_finite)
 
 
 def summary_of(model: Any) -> str:

@@ -188,7 +188,7 @@ class Log:
         """One statistic as a matrix.
 
         Args:
-            statistic: A name out of `schema.STATISTIC_NAMES`.
+            statistic: A name out of `schema.VALUE_NAMES`.
 
         Returns:
             A float frame with index `step` and one column per variable, in model order; missing where a step did not
@@ -197,9 +197,9 @@ class Log:
         Raises:
             ValueError: If the statistic is unknown.
         """
-        if statistic not in schema.STATISTIC_NAMES:
+        if statistic not in schema.VALUE_NAMES:
             raise ValueError(
-                f"Unknown statistic. Received: {statistic!r}. Expected one of {', '.join(schema.STATISTIC_NAMES)}."
+                f"Unknown statistic. Received: {statistic!r}. Expected one of {', '.join(schema.VALUE_NAMES)}."
             )
         steps = np.concatenate([s.steps["step"] for s in self._segments] or [np.zeros(0, np.int64)])
         table = np.full((len(steps), len(self._variables)), np.nan)  # [steps, variables]

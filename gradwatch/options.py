@@ -16,6 +16,8 @@ from gradwatch.sinks import Sink
 ON_NONFINITE = ("record", "skip")
 DETAILED_EVERY = 10
 """At each how many recorded steps a set of statistics is taken whole; between them only what one pass tells."""
+SAMPLED_EVERY = 47
+"""The same for what needs a copy of a weight or is no gradient; a prime, so as not to meet one batch again and again."""
 
 _LATCHING_RULE = "NonFiniteGradient"
 
@@ -28,6 +30,8 @@ class Options:
     every_steps: int
     statistics: tuple[str, ...]
     detailed_every: int
+    sampled_every: int
+    samples_compiled: bool
     fail_fast: bool | frozenset[str]
     on_nonfinite: str
     max_consecutive_skips: int
@@ -81,6 +85,8 @@ def check_options(
         every_steps=_positive("every_steps", every_steps),
         statistics=schema.statistic_names(statistics),
         detailed_every=DETAILED_EVERY if isinstance(statistics, str) else 1,
+        sampled_every={"default": SAMPLED_EVERY, "full": DETAILED_EVERY}.get(str(statistics), 1),
+        samples_compiled=statistics != "default",
         fail_fast=_fail_fast(fail_fast, rules),
         on_nonfinite=_on_nonfinite(on_nonfinite),
         max_consecutive_skips=_positive("max_consecutive_skips", max_consecutive_skips),

@@ -48,6 +48,7 @@ class VariableInfo:
         tracked: Whether its model knows it; false for a variable that was used but never tracked.
         cuts: Where the path from it to the loss is cut, as far as that is known.
         submodel: Name of the Keras model that it belongs to, if that is part of the model that is trained; else "".
+        activation: Keras' name of the activation after its layer; "" if there is none, or none that could be seen.
     """
 
     path: str
@@ -57,6 +58,7 @@ class VariableInfo:
     tracked: bool = True
     cuts: tuple[Cause, ...] = ()
     submodel: str = ""
+    activation: str = ""
 
     @property
     def size(self) -> int:
@@ -75,6 +77,29 @@ class Origin:
 
     step: int
     cause: Cause
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """How a model with one output ends, and what its loss compares that with.
+
+    Args:
+        layer: Path of the last layer with a kernel, "" where it is not known.
+        activation: Keras' name of the last activation, "linear" without one.
+        num_units: Length of the last axis of the output.
+        loss: Name of the loss, "" where it is not one of Keras or there are several.
+        from_logits: Whether that loss takes logits.
+        target_min: The smallest target that was looked at, `None` if none was.
+        target_max: The largest one.
+    """
+
+    layer: str
+    activation: str
+    num_units: int
+    loss: str = ""
+    from_logits: bool = False
+    target_min: float | None = None
+    target_max: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +122,8 @@ class RunInfo:
         ended: When it ended; "" as long as it goes on.
         outcome: One of `OUTCOMES`; "" where that is not known.
         resumed_at: Steps at which a later process went on with it.
+        output: How the model ends, where it has one output and that is known.
+        nonfinite_variables: Paths of variables, of optimizers too, that held NaN or Inf when training ended.
     """
 
     model: str = ""
@@ -114,6 +141,8 @@ class RunInfo:
     ended: str = ""
     outcome: str = ""
     resumed_at: tuple[int, ...] = ()
+    output: Output | None = None
+    nonfinite_variables: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

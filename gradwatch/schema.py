@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the stored format; a reader refuses a file with a higher one."""
 
 
@@ -54,10 +54,21 @@ STATISTICS = (
 )
 """Numbers about one variable at one step."""
 
+SIGNALS = (
+    Column("dead_fraction", "float64", "1", "share of the units whose gradient has been exactly zero for long"),
+    Column("unit_spread", "float64", "1", "largest difference of gradient between units, against the largest gradient"),
+    Column("saturation", "float64", "1", "share of the layer's activations where sigmoid or tanh is flat"),
+    Column("input_rms", "float64", "1", "root mean square of what the layer multiplies with the variable"),
+)
+"""Numbers for rules about what is around one variable at one step: `Log.wide` has them, `Log.frame` has not."""
+
 STATISTIC_NAMES = tuple(column.name for column in STATISTICS)
+SIGNAL_NAMES = tuple(column.name for column in SIGNALS)
+VALUE_NAMES = (*STATISTIC_NAMES, *SIGNAL_NAMES)
 COUNTS = ("nan_count", "inf_count")
-DEFAULT_STATISTICS = ("grad_norm", "grad_max", "nan_count", "inf_count", "zero_fraction")
-STATISTIC_SETS = {"default": DEFAULT_STATISTICS, "full": STATISTIC_NAMES}
+GRADIENT_STATISTICS = ("grad_norm", "grad_max", "nan_count", "inf_count", "zero_fraction")
+DEFAULT_STATISTICS = VALUE_NAMES
+STATISTIC_SETS = {"default": DEFAULT_STATISTICS, "full": VALUE_NAMES}
 
 FRAME_COLUMNS = (
     "step",
@@ -91,7 +102,7 @@ def statistic_names(statistics: str | tuple[str, ...] | list[str]) -> tuple[str,
         statistics: "default", "full", or a sequence of statistic names.
 
     Returns:
-        Names out of `STATISTIC_NAMES`, each once.
+        Names out of `VALUE_NAMES`, each once.
 
     Raises:
         ValueError: If a name is unknown or none is given.
@@ -101,14 +112,14 @@ def statistic_names(statistics: str | tuple[str, ...] | list[str]) -> tuple[str,
     >>> statistic_names(("nan_count", "grad_norm"))
     ('grad_norm', 'nan_count')
     """
-    known = f"Expected 'default', 'full', or names out of {', '.join(STATISTIC_NAMES)}."
+    known = f"Expected 'default', 'full', or names out of {', '.join(VALUE_NAMES)}."
     if isinstance(statistics, str):
         if statistics not in STATISTIC_SETS:
             raise ValueError(f"Unknown statistics. Received: statistics={statistics!r}. {known}")
         return STATISTIC_SETS[statistics]
     if not isinstance(statistics, tuple | list) or not statistics:
         raise ValueError(f"`statistics` names no statistic. Received: statistics={statistics!r}. {known}")
-    unknown = [name for name in statistics if name not in STATISTIC_NAMES]
+    unknown = [name for name in statistics if name not in VALUE_NAMES]
     if unknown:
         raise ValueError(f"Unknown statistics {unknown}. Received: statistics={statistics!r}. {known}")
-    return tuple(name for name in STATISTIC_NAMES if name in statistics)
+    return tuple(name for name in VALUE_NAMES if name in statistics)

@@ -78,7 +78,7 @@ def synthetic_log(
     """
     shapes = VARIABLES if variables is None else dict(variables)
     _require_known([*detached, *unoptimized, *untracked], shapes, "variable", "a path out of `variables`")
-    known = (*_STEP_NAMES, *schema.STATISTIC_NAMES)
+    known = (*_STEP_NAMES, *schema.VALUE_NAMES)
     _require_known(values, known, "column", "names of `schema.STEP_COLUMNS` or `schema.STATISTICS`")
     paths = list(shapes)
     attached = [path for path in paths if path not in {*detached, *unoptimized, *untracked}]
@@ -187,7 +187,7 @@ def _statistics(num_steps: int, sizes: Mapping[str, int], given: Mapping[str, ob
     counts = schema.COUNTS
     return {
         name: table[name].astype(np.int64 if name in counts else np.float64)
-        for name in schema.STATISTIC_NAMES
+        for name in schema.VALUE_NAMES
         if name in table
     }
 

@@ -37,7 +37,7 @@ class Trial:
         self._suspects: list[Any] = []
         self._known: dict[str, tuple[Any, list[Any]]] = {}
         self._recorder = Recorder(
-            statistics=schema.DEFAULT_STATISTICS,
+            statistics=schema.GRADIENT_STATISTICS,
             applies=False,
             on_call=self._on_call,
             find_cuts=cuts.answer,
@@ -101,7 +101,7 @@ class Trial:
     def _all_detached(self, optimizer: str, variables: list[Any]) -> Exception:
         """Keeps a step of the log for an optimizer that was given no gradient at all."""
         numbers = self._recorder.table.add(variables)
-        segment = records.detached_step(optimizer, numbers, len(self._without), schema.DEFAULT_STATISTICS)
+        segment = records.detached_step(optimizer, numbers, len(self._without), schema.GRADIENT_STATISTICS)
         self._without.append(segment)
         return ValueError(optimizer)
 

@@ -13,7 +13,7 @@ from gradwatch.causes import Cause
 from gradwatch.delivery import Delivery
 from gradwatch.diagnosis import RECENT_STEPS, Diagnosis, diagnose
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
-from gradwatch.facts import Facts
+from gradwatch.facts import Facts, nonfinite_variables, output_of
 from gradwatch.log import Log
 from gradwatch.options import Options
 from gradwatch.postmortem import Postmortem, described
@@ -50,6 +50,8 @@ class Watcher:
             statistics=options.statistics,
             every_steps=options.every_steps,
             detailed_every=options.detailed_every,
+            sampled_every=options.sampled_every,
+            samples_compiled=options.samples_compiled,
             counts_alarms=bool(options.guards or options.fail_fast),
             guards=options.guards,
             latches=options.latches,
@@ -68,6 +70,7 @@ class Watcher:
         self._unjudged_steps = 0
         self._is_urgent = False
         self._kinds: set[tuple] = set()
+        self._nonfinite_variables: tuple[str, ...] = ()
         self._postmortem = Postmortem(self.recorder)
         self._alarms = 0
         self._closed = False
@@ -175,6 +178,8 @@ class Watcher:
         with own_failures("reading the records"):
             self._drain()
         self.facts.standing.end("completed")  # before the report is made of it
+        with own_failures("looking at the weights"):
+            self._nonfinite_variables = nonfinite_variables(self.facts.model)
         self._judge(None, final=True)
         self._hand_on_all()
         self._delivery.pause()
@@ -258,7 +263,9 @@ class Watcher:
         self._delivery.add_bad_step(*described(bad, cause, epochs[0] if epochs else -1))
 
     def _info(self) -> records.RunInfo:
-        return self.facts.info(self.recorder.num_trainable, self._postmortem.origins)
+        recorder = self.recorder
+        ending = output_of(recorder.ending, recorder.targets)
+        return self.facts.info(recorder.num_trainable, self._postmortem.origins, ending, self._nonfinite_variables)
 
     def _tell(self, diagnosis: Diagnosis, *, final: bool) -> None:
         stopping = [finding for finding in diagnosis.findings if self.options.stops(finding)]

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gradwatch import schema
 from gradwatch.errors import warn
 from gradwatch.recording import buffer
 from gradwatch.recording.buffer import ALARMS, CALLS, CLOCK, STEP, TICK, Counters, RowBuffer
 from gradwatch.recording.probe import Call
-from gradwatch.recording.rows import Layout, alarm_in, facts_of, row_of, width_of
+from gradwatch.recording.rows import NO_RANGE, Layout, alarm_in, facts_of, joined, row_of, width_of
+from gradwatch.recording.signals import Signals
 from gradwatch.recording.variables import VariableTable
 from gradwatch.recording.weights import WeightNorms, weight_statistics
 from gradwatch.records import Segment
@@ -22,6 +24,9 @@ Tensor = Any
 STEPS_BETWEEN_DRAINS = 50
 """Steps after which the host drains the buffers; they have room for so many, and for one group of steps more."""
 
+EARLY_STEPS = 20
+"""Steps at the start of a run at which nothing is left out."""
+
 
 class Ledger:
     """Writes calls of optimizers as rows.
@@ -29,8 +34,10 @@ class Ledger:
     Args:
         names: Statistics to take.
         every_steps: Write each N-th call of an optimizer; calls with NaN or Inf are written all the same.
-        detailed_every: Take the statistics that need a second pass over a gradient, or a copy of a weight, at each N-th
-            step in which calls are written. Under XLA they are taken always.
+        detailed_every: Take the statistics that need a second pass over a gradient at each N-th step in which calls are
+            written. Under XLA they are taken always.
+        sampled_every: The same for what needs a copy of a weight, or is no gradient at all.
+        samples_compiled: Copy weights under XLA too, where it is done always.
         counts_alarms: Count the bad calls, for a host that looks at each step.
         table: Gives the variables their numbers.
     """
@@ -40,14 +47,19 @@ class Ledger:
         names: tuple[str, ...],
         every_steps: int,
         detailed_every: int,
+        sampled_every: int,
+        samples_compiled: bool,
         counts_alarms: bool,
         table: VariableTable,
     ) -> None:
         self.clock = Counters(len(CLOCK))
+        self.targets = NO_RANGE
         self._steps_at_once = 1
         self._names = names
         self._every_steps = every_steps
         self._detailed_every = every_steps * -(-detailed_every // every_steps)
+        self._sampled_every = every_steps * -(-sampled_every // every_steps)
+        self._samples_compiled = samples_compiled
         self._counts_alarms = counts_alarms
         self._table = table
         self._layouts: dict[tuple, Layout] = {}
@@ -68,13 +80,14 @@ class Ledger:
                 _warn_of_loss(layout, lost)
             if len(rows):
                 segments.append(layout.segment(rows))
+                self.targets = joined(self.targets, layout.targets(rows))
         return segments
 
     def prepare(self, call: Call) -> None:
         """Keeps of the weights what an update is measured by; to be called before the update."""
         names = weight_statistics(self._names)
-        if names and call.attached:
-            call.weights = WeightNorms(call.variables, call.places, names, self._is_detailed(call))
+        if names and call.attached and (self._samples_compiled or not call.compiled):
+            call.weights = WeightNorms(call.variables, call.places, names, self._is_due(call, self._sampled_every))
 
     def record(self, call: Call, batch: list[Tensor], calls_in_step: int, *, before: int = 0) -> dict[int, Any]:
         """Writes one call; to be called in the graph in which the call was made.
@@ -95,7 +108,10 @@ class Ledger:
         clock = tf.cast(self.clock.variable.read_value(), tf.float64)
         if before:
             clock += np.eye(len(CLOCK))[STEP] * before
-        row = row_of(call, clock, self._names, batch, self._is_detailed(call))
+        row = row_of(call, clock, self._names, batch, self._is_due(call, self._detailed_every))
+        if layout.signals is not None:
+            with_signals = layout.signals.taken(call, self._is_due(call, self._sampled_every))
+            row = tf.concat([row, with_signals], axis=0)
         alarm = alarm_in(row, len(layout.facts))
         call.bad = _number_if_bad(call, row, alarm)
         if self._every_steps == 1:
@@ -105,11 +121,15 @@ class Ledger:
             rows.append(row, only_if=tf.logical_or(due, alarm > 0))
         return {STEP: 1, ALARMS: alarm} if self._counts_alarms else {STEP: 1}
 
-    def _is_detailed(self, call: Call) -> Tensor | None:
-        """Whether everything is taken at a call; `None` where it is at every one."""
-        if call.compiled or self._detailed_every == 1:
+    def _is_due(self, call: Call, every: int) -> Tensor | None:
+        """Whether what is on a schedule is taken at a call; `None` where it is at every one.
+
+        At first it is always: a short run has enough to judge by then, and a long one does not feel it.
+        """
+        if call.compiled or every == 1:
             return None
-        return tf.equal(tf.math.floormod(self.clock[TICK], self._detailed_every), 0)
+        tick = self.clock[TICK]
+        return tf.logical_or(tick < EARLY_STEPS, tf.equal(tf.math.floormod(tick, every), 0))
 
     def _layout(self, call: Call, calls_in_step: int) -> Layout:
         numbers = self._table.add(call.variables)
@@ -122,6 +142,7 @@ class Ledger:
             if call.nested:
                 capacity = max(buffer.CAPACITY, calls_in_step)
             largest = max(math.prod(call.variables[position].shape) for position in call.attached)
+            signals = [name for name in self._names if name in schema.SIGNAL_NAMES]
             wide = any(call.given[position].dtype == tf.float64 for position in call.attached)
             self._layouts[key] = Layout(
                 optimizer=call.optimizer,
@@ -131,7 +152,8 @@ class Ledger:
                 facts=facts,
                 dtype=np.float64 if wide else np.float32,
                 count_dtype=np.int32 if largest <= np.iinfo(np.int32).max else np.int64,
-                buffer=RowBuffer(width_of(len(facts), len(attached), len(self._names)), capacity),
+                buffer=RowBuffer(width_of(len(facts), len(attached), self._names), capacity),
+                signals=Signals(call, signals) if signals else None,
             )
         return self._layouts[key]
 

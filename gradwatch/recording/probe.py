@@ -45,6 +45,8 @@ class Call:
         replica: With replicas, number of the first with a bad gradient, -1 for none.
         bad: Number of the call and 1 if it is a bad one, else 0, an int64 scalar; known once it is recorded.
         weights: Norms of the weights and of the update, where they are wanted.
+        uses: How the forward pass uses each variable; `None` where that is not looked at.
+        targets: What the predictions are compared with, or `None`.
     """
 
     optimizer: str
@@ -64,6 +66,8 @@ class Call:
     replica: Tensor | None = None
     bad: Tensor | None = None
     weights: WeightNorms | None = None
+    uses: list[Any] | None = None
+    targets: Tensor | None = None
 
     @property
     def key(self) -> tuple[str, tuple[int, ...]]:
@@ -198,14 +202,14 @@ def probe(name: str, optimizer: Any, on_apply: Callable[..., Any]) -> contextlib
     return shadowing(optimizer, "apply", apply)
 
 
-def listen(owner: Any, name: str, on_result: Callable[[Any], None]) -> contextlib.AbstractContextManager[None]:
-    """A context in which `on_result` hears what a method of this instance returns."""
+def listen(owner: Any, name: str, on_result: Callable[..., None]) -> contextlib.AbstractContextManager[None]:
+    """A context in which `on_result` hears what a method of this instance returns, and what it was given."""
     original = getattr(owner, name)
 
     @tf.autograph.experimental.do_not_convert
     def method(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        on_result(result)
+        on_result(result, *args, **kwargs)
         return result
 
     return shadowing(owner, name, method)

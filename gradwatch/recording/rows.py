@@ -15,9 +15,14 @@ from gradwatch import schema
 from gradwatch.recording import statistics
 from gradwatch.recording.buffer import BATCH, CLOCK, EPOCH, STEP, RowBuffer
 from gradwatch.recording.probe import Call
+from gradwatch.recording.signals import Signals
+from gradwatch.recording.weights import weight_statistics
 from gradwatch.records import STEP_DTYPES, Segment
 
 Tensor = Any
+Range = tuple[float, float]
+
+NO_RANGE: Range = (float("nan"), float("nan"))
 
 MEASURED = ("alarm", "nonfinite_inputs")
 """Numbers that come with the statistics, before them."""
@@ -27,8 +32,8 @@ MEASURED = ("alarm", "nonfinite_inputs")
 class Layout:
     """One kind of row, and the buffer for such rows.
 
-    A row is the clock, the facts that differ from call to call, `MEASURED`, and the statistics, `[statistics,
-    variables]` made flat. What is the same in every row is not written at all.
+    A row is the clock, the facts that differ from call to call, `MEASURED`, the statistics, `[statistics, variables]`
+    made flat, and with signals the range of the targets. What is the same in every row is not written at all.
 
     Args:
         optimizer: Name of the optimizer.
@@ -39,6 +44,7 @@ class Layout:
         dtype: NumPy dtype that magnitudes are kept with on the host.
         count_dtype: NumPy dtype that counts are kept with.
         buffer: The rows on the device.
+        signals: Takes those of the statistics that are signals, if any are.
     """
 
     optimizer: str
@@ -49,13 +55,21 @@ class Layout:
     dtype: npt.DTypeLike
     count_dtype: npt.DTypeLike
     buffer: RowBuffer
+    signals: Signals | None = None
+
+    def targets(self, rows: npt.NDArray[np.float64]) -> Range:
+        """The range of the targets of drained rows, NaN where it was not looked at."""
+        if self.signals is None or np.isnan(rows[:, -1]).all():
+            return NO_RANGE
+        return float(np.nanmin(rows[:, -2])), float(np.nanmax(rows[:, -1]))
 
     def segment(self, rows: npt.NDArray[np.float64]) -> Segment:
         """Drained rows `[rows, width]` as a segment of the log."""
         header = len(CLOCK) + len(self.facts) + len(MEASURED)
         facts = dict(zip((*self.facts, *MEASURED), rows[:, len(CLOCK) : header].T, strict=True))
         steps = _steps(rows[:, : len(CLOCK)], facts)
-        values = rows[:, header:].reshape(len(rows), len(self.statistics), len(self.attached))
+        stop = header + len(self.statistics) * len(self.attached)
+        values = rows[:, header:stop].reshape(len(rows), len(self.statistics), len(self.attached))
         if "loss_scale" in facts:
             scaled = [column for column, name in enumerate(self.statistics) if name in ("grad_norm", "grad_max")]
             values[:, scaled] /= facts["loss_scale"][:, np.newaxis, np.newaxis]
@@ -87,9 +101,15 @@ def facts_of(call: Call) -> dict[str, Tensor]:
     return {name: fact for name, fact in facts.items() if fact is not None}
 
 
-def width_of(num_facts: int, num_variables: int, num_statistics: int) -> int:
+def width_of(num_facts: int, num_variables: int, statistics: Sequence[str]) -> int:
     """Numbers in a row."""
-    return len(CLOCK) + num_facts + len(MEASURED) + num_variables * num_statistics
+    num_targets = 2 * any(name in schema.SIGNAL_NAMES for name in statistics)
+    return len(CLOCK) + num_facts + len(MEASURED) + num_variables * len(statistics) + num_targets
+
+
+def joined(one: Range, other: Range) -> Range:
+    """The range that covers two."""
+    return float(np.fmin(one[0], other[0])), float(np.fmax(one[1], other[1]))
 
 
 def row_of(call: Call, clock: Tensor, names: Sequence[str], batch: Sequence[Tensor], detailed: Tensor | None) -> Tensor:
@@ -106,6 +126,8 @@ def row_of(call: Call, clock: Tensor, names: Sequence[str], batch: Sequence[Tens
     parts = [clock, *_scalars(facts), measured(call, names, batch, detailed)]
     if call.weights is not None:
         parts.append(call.weights.taken)
+    else:
+        parts.append(np.full(len(call.attached) * len(weight_statistics(names)), np.nan))
     return tf.concat(parts, axis=0)
 
 

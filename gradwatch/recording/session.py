@@ -21,6 +21,7 @@ from gradwatch.recording.around import AroundStep
 from gradwatch.recording.asking import CutSearch, Finder
 from gradwatch.recording.attachment import Attachment
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
+from gradwatch.recording.ending import Ending, compared_in, look_forward
 from gradwatch.recording.guard import Guard
 from gradwatch.recording.held import Caught
 from gradwatch.recording.ledger import Ledger
@@ -46,6 +47,8 @@ class Recorder:
         statistics: Names of the statistics to take.
         every_steps: Record each N-th call of an optimizer; calls with NaN or Inf are recorded all the same.
         detailed_every: Take the statistics that cost more than one pass at each N-th recorded call.
+        sampled_every: Take what needs a copy of a weight, or is no gradient at all, at each N-th recorded call.
+        samples_compiled: Copy weights under XLA too.
         counts_alarms: Count the bad calls for `alarms`.
         guards: Hold back updates with a NaN or Inf.
         latches: After the first such update hold back all that follow.
@@ -64,6 +67,8 @@ class Recorder:
         statistics: tuple[str, ...],
         every_steps: int = 1,
         detailed_every: int = 1,
+        sampled_every: int = 1,
+        samples_compiled: bool = True,
         counts_alarms: bool = True,
         guards: bool = False,
         latches: bool = False,
@@ -78,7 +83,10 @@ class Recorder:
         self.num_trainable: int | None = None
         self.num_calls_traced = 0
         self.has_nested_calls = False
-        self._ledger = Ledger(statistics, every_steps, detailed_every, counts_alarms, self.table)
+        self.ending: Ending | None = None
+        self._ledger = Ledger(
+            statistics, every_steps, detailed_every, sampled_every, samples_compiled, counts_alarms, self.table
+        )
         self._clock = self._ledger.clock
         self._guard = Guard(self._clock, active=guards, latches=latches, max_streak=max_streak)
         self._applies = applies
@@ -117,6 +125,11 @@ class Recorder:
         """Number of bad calls since `start`, and whether updates are latched off; reads a few numbers."""
         counters = self._clock.variable.numpy()
         return int(counters[ALARMS]), bool(counters[LATCHED])
+
+    @property
+    def targets(self) -> tuple[float, float]:
+        """The range of what was drained of the targets; NaN where they were not looked at."""
+        return self._ledger.targets
 
     def bad_step(self) -> Caught | None:
         """What the first bad step was given, once; to be asked when a bad step was drained."""
@@ -201,6 +214,8 @@ class Recorder:
     def _write(self, step: Step, result: Any) -> None:
         self._take_inventory(step)
         passed: dict[int, Any] = {BATCH: 1, TICK: 1}
+        with own_failures("looking at the forward pass"):
+            self.ending = look_forward(step, self.table) or self.ending
         for call in step.calls:
             if not replicas.is_distributed():
                 loss = loss_in(result) if call.loss is None else call.loss
@@ -212,9 +227,11 @@ class Recorder:
             passed |= {counter: passed.get(counter, 0) + amount for counter, amount in added.items()}
         self._clock.add(passed)
 
-    def _saw_loss(self, loss: Any) -> None:
+    def _saw_loss(self, loss: Any, *args: Any, **kwargs: Any) -> None:
         if self._step is not None and self._step.is_current and tf.is_tensor(loss) and loss.shape.rank == 0:
             self._step.loss = loss
+            with own_failures("reading what the loss compares"):
+                self._step.compared = compared_in(args, kwargs)
 
     def _on_apply(self, name: str, optimizer: Any, apply: Callable[..., Any], grads: list, given: list | None) -> Any:
         step = self._step

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from gradwatch.recording import keras_seam
+from gradwatch.recording.branch import only_if
 from gradwatch.recording.buffer import Counters, outside
 from gradwatch.recording.held import Caught, Held
 from gradwatch.recording.probe import current_graph, raw
@@ -131,7 +132,9 @@ class Stash:
 
             return tf.cond(tf.equal(self._filled[0], 0), fill, lambda: tf.constant(False))
 
-        place.branch.extend(_only_if(number > 0, save, [number, *tensors, *packed]))
+        leave = lambda *given: [tf.constant(False)]  # noqa: E731
+        _, kept = only_if(number > 0, lambda *given: [save(*given)], leave, [number, *tensors, *packed])
+        place.branch.extend(kept)
 
     def take(self) -> Caught | None:
         """The bad step that is kept, once."""
@@ -157,20 +160,6 @@ def kinds_of(arguments: Any) -> Any:
 
 def _is_tensor(leaf: Any) -> bool:
     return tf.is_tensor(leaf) or isinstance(leaf, tf.IndexedSlices | tf.RaggedTensor | tf.SparseTensor)
-
-
-def _only_if(wanted: Tensor, function: Callable[..., Tensor], arguments: list[Tensor]) -> list[Any]:
-    """Calls a function that returns a bool if `wanted`, as one operation; returns what has to be kept alive.
-
-    A `tf.cond` is taken apart into operations for each argument, which at a good step is most of what it costs.
-    """
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in arguments]
-    then = tf.function(function, autograph=False).get_concrete_function(*specs)
-    given = [*arguments, *then.captured_inputs]
-    specs += [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in then.captured_inputs]
-    otherwise = tf.function(lambda *values: tf.constant(False), autograph=False).get_concrete_function(*specs)
-    tf.raw_ops.If(cond=wanted, input=given, Tout=[tf.bool], then_branch=then, else_branch=otherwise)
-    return [then, otherwise]
 
 
 def _packed(values: list[Any]) -> tuple[list[Tensor], Callable[[list[Tensor]], list[Any]]]:

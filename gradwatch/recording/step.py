@@ -36,6 +36,7 @@ class Step:
         of_optimizers: Identities of the variables that belong to optimizers.
         calls: Calls of optimizers so far that are still to be recorded.
         loss: The loss as last seen, or `None`.
+        compared: Targets and predictions that it was computed from, if there is one tensor of each.
         tapes: What its tapes have done so far.
         bad: Number of the first bad call of an optimizer and 1, or 0, once that is known.
     """
@@ -53,6 +54,7 @@ class Step:
     of_optimizers: set[int] = dataclasses.field(default_factory=set)
     calls: list[Call] = dataclasses.field(default_factory=list)
     loss: Tensor | None = None
+    compared: tuple[Tensor, Tensor] | None = None
     tapes: Tapes = dataclasses.field(default_factory=Tapes)
     bad: Tensor | None = None
 

@@ -29,6 +29,7 @@ class VariableTable:
         self._infos: list[VariableInfo] = []
         self._positions: dict[int, int] = {}
         self._submodels: dict[int, str] = {}
+        self._activations: dict[int, str] = {}
         self._cuts: dict[int, tuple[Variable, tuple[Cause, ...]]] = {}  # with the variable, to keep it alive
 
     def __len__(self) -> int:
@@ -51,6 +52,11 @@ class VariableTable:
         for variable, causes in zip(variables, cuts, strict=True):
             self._cuts[_identity(variable)] = (variable, causes)
 
+    def set_activations(self, variables: Sequence[Variable], names: Sequence[str]) -> None:
+        """Takes the name of the activation after each variable's layer; the variables need to have been added."""
+        for variable, name in zip(variables, names, strict=True):
+            self._activations[self._numbers[_identity(variable)]] = name
+
     def ordered(self) -> tuple[tuple[VariableInfo, ...], dict[int, int]]:
         """The variables in model order, and for each number its place in that order."""
         last = len(self._positions)
@@ -66,7 +72,7 @@ class VariableTable:
 
     def _info(self, number: int) -> VariableInfo:
         _, cuts = self._cuts.get(_identity(self._variables[number]), (None, ()))
-        return dataclasses.replace(self._infos[number], cuts=cuts) if cuts else self._infos[number]
+        return dataclasses.replace(self._infos[number], cuts=cuts, activation=self._activations.get(number, ""))
 
     def _add(self, variable: Variable, tracked: bool) -> int:
         identity = _identity(variable)

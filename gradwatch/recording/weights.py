@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradwatch.recording import statistics
+from gradwatch.recording.branch import only_if
 from gradwatch.recording.groups import stack
 
 Tensor = Any
@@ -35,9 +36,11 @@ class WeightNorms:
         self._members = [[variables[position] for position in each] for each in places]
         self._names = names
         self._wanted = wanted
+        self._kept: list[Any] = []
         self._before = self._where_wanted(
             lambda: [stack(members) for members in self._members],
             lambda: [tf.zeros([0, _num_entries(members)], _dtype(members)) for members in self._members],
+            [],
         )
 
     def shares(self, variables: Sequence[Any]) -> bool:
@@ -49,20 +52,25 @@ class WeightNorms:
     def taken(self) -> Tensor:
         """The norms, float64 `[statistics * variables]`; to be asked for before the weights change once more."""
         num_numbers = len(self._names) * sum(len(members) for members in self._members)
-        return self._where_wanted(self._take, lambda: tf.constant(np.full(num_numbers, np.nan)))
+        missing = np.full(num_numbers, np.nan)
+        (norms,) = self._where_wanted(self._take, lambda *before: [tf.constant(missing)], self._before)
+        norms.set_shape([num_numbers])
+        return norms
 
-    def _take(self) -> Tensor:
+    def _take(self, *kept: Tensor) -> list[Tensor]:
         parts = []
         if "weight_norm" in self._names:
-            parts += [statistics.norm(before) for before in self._before]
+            parts += [statistics.norm(before) for before in kept]
         if "update_norm" in self._names:
             # In float32 at least: the difference of two numbers of bfloat16 seldom is one.
             after = (stack(members) for members in self._members)
-            parts += [statistics.norm(new - old) for old, new in zip(self._before, after, strict=True)]
-        return tf.concat(parts, axis=0)
+            parts += [statistics.norm(new - old) for old, new in zip(kept, after, strict=True)]
+        return [tf.concat(parts, axis=0)]
 
-    def _where_wanted(self, take: Callable[[], Any], leave: Callable[[], Any]) -> Any:
-        return take() if self._wanted is None else tf.cond(self._wanted, take, leave)
+    def _where_wanted(self, take: Callable[..., Any], leave: Callable[..., Any], given: Sequence[Tensor]) -> Any:
+        results, kept = only_if(self._wanted, take, leave, given)
+        self._kept.extend(kept)
+        return results
 
 
 def weight_statistics(names: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from gradwatch import schema
 from gradwatch.causes import Cause
 from gradwatch.errors import LogFormatError
-from gradwatch.records import Origin, RunInfo, VariableInfo
+from gradwatch.records import Origin, Output, RunInfo, VariableInfo
 
 FORMAT = "gradwatch"
 
@@ -59,6 +59,11 @@ def unseal(text: str | bytes, path: object) -> dict[str, Any]:
             f"The log was written by a newer gradwatch. Received: {str(path)!r} of version {version}; this gradwatch "
             f"reads up to version {schema.SCHEMA_VERSION}. Upgrade it: pip install --upgrade gradwatch."
         )
+    if isinstance(version, int) and version < schema.SCHEMA_VERSION:
+        raise LogFormatError(
+            f"The log was written by an older gradwatch. Received: {str(path)!r} of version {version}; this gradwatch "
+            f"reads version {schema.SCHEMA_VERSION}. Read it with the gradwatch that wrote it."
+        )
     checksum = content.pop("checksum", None)
     if checksum != _checksum({"format": FORMAT, **content}):
         raise unreadable(path, "the checksum of its description does not fit")
@@ -78,7 +83,7 @@ def to_json(variables: Sequence[VariableInfo], info: RunInfo) -> dict[str, Any]:
 def from_json(content: dict[str, Any]) -> tuple[tuple[VariableInfo, ...], RunInfo]:
     """The variables and the run that `to_json` was given; fields that are not known here are left out."""
     variables = tuple(VariableInfo(**_fields(VariableInfo, _with_cuts(variable))) for variable in content["variables"])
-    return variables, RunInfo(**_fields(RunInfo, _with_origins(content["info"])))
+    return variables, RunInfo(**_fields(RunInfo, _with_parts(content["info"])))
 
 
 def cause_of(plain: dict[str, Any]) -> Cause:
@@ -86,9 +91,10 @@ def cause_of(plain: dict[str, Any]) -> Cause:
     return Cause(**_fields(Cause, plain))
 
 
-def _with_origins(info: dict[str, Any]) -> dict[str, Any]:
+def _with_parts(info: dict[str, Any]) -> dict[str, Any]:
     found = [Origin(int(each["step"]), cause_of(each["cause"])) for each in info.get("origins", [])]
-    return {**info, "origins": found}
+    output = info.get("output")
+    return {**info, "origins": found, "output": None if output is None else Output(**_fields(Output, output))}
 
 
 def _with_cuts(variable: dict[str, Any]) -> dict[str, Any]:

@@ -21,16 +21,16 @@ from gradwatch.records import Segment, VariableInfo
 MAX_ROWS = 2**18
 """Most rows of one table, if a step has no more."""
 
-FLOATS = tuple(column.name for column in schema.STATISTICS if column.name not in schema.COUNTS)
+FLOATS = tuple(column.name for column in (*schema.STATISTICS, *schema.SIGNALS) if column.name not in schema.COUNTS)
 _TYPES = {"int64": pa.int64(), "Int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
-_DTYPES = {name: ("float32", "float64") if name in FLOATS else ("int32", "int64") for name in schema.STATISTIC_NAMES}
+_DTYPES = {name: ("float32", "float64") if name in FLOATS else ("int32", "int64") for name in schema.VALUE_NAMES}
 
 
 def _arrow_schema() -> pa.Schema:
     label = pa.dictionary(pa.int32(), pa.string())
     fields = {name: pa.field(name, label, nullable=False) for name in ("optimizer", "layer", "variable")}
     fields |= {c.name: pa.field(c.name, _TYPES[c.dtype], nullable=c.name == "loss_scale") for c in schema.STEP_COLUMNS}
-    fields |= {c.name: pa.field(c.name, _TYPES[c.dtype]) for c in schema.STATISTICS}
+    fields |= {c.name: pa.field(c.name, _TYPES[c.dtype]) for c in (*schema.STATISTICS, *schema.SIGNALS)}
     fields["detached"] = pa.field("detached", pa.bool_(), nullable=False)
     fields["segment"] = pa.field("segment", pa.int32(), nullable=False)
     first = [fields.pop(name) for name in schema.FRAME_COLUMNS]
@@ -97,7 +97,7 @@ def checked(segment: Segment, num_variables: int) -> Segment:
     return dataclasses.replace(
         segment,
         steps={name: np.ascontiguousarray(segment.steps[name], dtype) for name, dtype in records.STEP_DTYPES.items()},
-        values={name: segment.values[name] for name in schema.STATISTIC_NAMES if name in segment.values},
+        values={name: segment.values[name] for name in schema.VALUE_NAMES if name in segment.values},
     )
 
 
@@ -155,7 +155,7 @@ def to_table(segment: Segment, number: int, labels: Labels) -> pa.Table:
     arrays["optimizer"] = _dictionary(optimizer, labels.optimizers)
     arrays["layer"] = _dictionary(np.tile(labels.layer_of[variables], num_steps), labels.layers)
     arrays["variable"] = _dictionary(np.tile(variables, num_steps), labels.variables)
-    for name in schema.STATISTIC_NAMES:
+    for name in schema.VALUE_NAMES:
         arrays[name] = _statistic(segment.values.get(name), attached, num_steps, len(variables))
     return pa.Table.from_arrays(
         [arrays[field.name].cast(field.type, safe=False) for field in ARROW_SCHEMA], schema=ARROW_SCHEMA
