@@ -37,11 +37,13 @@ class Diagnosis:
         findings: What was found, most severe and earliest first.
         skipped: The rules that could not judge, and why: skipped is not passed.
         passed: Names of the rules that judged and found nothing.
+        explained: What was found as well, but is a consequence of what is in `findings`.
     """
 
     findings: tuple[Finding, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     passed: tuple[str, ...] = ()
+    explained: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -66,11 +68,11 @@ class Diagnosis:
         """The diagnosis as a JSON text; `from_json` reads it.
 
         Returns:
-            An object with `ok`, `findings`, `skipped` and `passed`. A number that is NaN or infinite is the string
-            "nan", "inf" or "-inf", for JSON has none.
+            An object with `ok`, `findings`, `skipped`, `passed` and `explained`. A number that is NaN or infinite is
+            the string "nan", "inf" or "-inf", for JSON has none.
         """
         plain = {"ok": self.ok, **dataclasses.asdict(self)}
-        for finding in plain["findings"]:
+        for finding in (*plain["findings"], *plain["explained"]):
             finding |= {name: to_plain(finding[name]) for name in ("value", "threshold")}
             finding["severity"] = str(finding["severity"])
         return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
@@ -94,6 +96,7 @@ class Diagnosis:
                 findings=tuple(_finding(entry) for entry in plain["findings"]),
                 skipped=tuple(Skipped(**entry) for entry in plain["skipped"]),
                 passed=tuple(plain["passed"]),
+                explained=tuple(_finding(entry) for entry in plain.get("explained", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Not a diagnosis written by `Diagnosis.to_json`. Received: {text[:80]!r}.") from error
@@ -165,7 +168,10 @@ def diagnose(log: Log, rules: Iterable[Rule] = RULES) -> Diagnosis:
         elif len(found) == count:
             passed.append(rule.name)
     found.sort(key=_urgency)
-    return Diagnosis(tuple(finding for _, finding in found), tuple(skipped), tuple(passed))
+    roots = {finding.rule for _, finding in found if Severity(finding.severity) >= Severity.WARNING}
+    told = tuple(finding for rule, finding in found if not rule.yields_to & roots)
+    explained = tuple(finding for rule, finding in found if rule.yields_to & roots)
+    return Diagnosis(told, tuple(skipped), tuple(passed), explained)
 
 
 def checked_rules(rules: Iterable[Rule]) -> tuple[Rule, ...]:

@@ -17,7 +17,7 @@ ON_NONFINITE = ("record", "skip")
 DETAILED_EVERY = 10
 """At each how many recorded steps a set of statistics is taken whole; between them only what one pass tells."""
 SAMPLED_EVERY = 47
-"""The same for what needs a copy of a weight or is no gradient; a prime, so as not to meet one batch again and again."""
+"""The same for what needs a copy of a weight or is no gradient; a prime, so as not to always meet one batch."""
 
 _LATCHING_RULE = "NonFiniteGradient"
 

@@ -215,6 +215,20 @@ def zero_streaks(log: Log) -> ZeroStreaks | None:
     return ZeroStreaks(judged, streak, first)
 
 
+def gain(segment: Segment) -> float:
+    """Share of itself by which the loss fell, from the median of the first tenth of the steps to that of the last.
+
+    Returns:
+        1 for a loss that fell to zero, below 0 for one that rose; NaN where fewer than 10 finite losses were seen.
+    """
+    loss = segment.steps["loss"][np.isfinite(segment.steps["loss"])]
+    if len(loss) < 10:
+        return float("nan")
+    count = len(loss) // 10
+    first, last = np.median(loss[:count]), np.median(loss[-count:])
+    return float((first - last) / abs(first)) if first else 0.0
+
+
 def finite_rows(segment: Segment) -> Mask:
     """Which calls have a finite norm for every gradient: those on which magnitudes can be judged.  # [steps]."""
     return np.asarray(np.isfinite(values(segment, "grad_norm")).all(axis=1))

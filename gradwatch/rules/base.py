@@ -126,6 +126,8 @@ class Rule(abc.ABC):
     remedy: ClassVar[str]
     precedence: ClassVar[int] = 0
     """Orders findings of one severity at one step: lower comes first, as a cause before what it causes."""
+    yields_to: ClassVar[frozenset[str]] = frozenset()
+    """Names of rules that explain what this one finds: beside a warning or an error of theirs it is not told."""
 
     @property
     def name(self) -> str:

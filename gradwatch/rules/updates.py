@@ -1,0 +1,208 @@
+"""Rules about the size of updates against the weights: learning rates that are too high, too low, or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gradwatch import summary
+from gradwatch.log import Log
+from gradwatch.records import Segment
+from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed, plural
+from gradwatch.rules.compared import last_step, require_gradients
+
+_MISSING = "`update_norm` and `weight_norm` were not taken"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UpdateTooLarge(Rule):
+    """Updates are so large against the weights that a step overshoots: the learning rate is too high.
+
+    Let `ratio[t, v] = update_norm / weight_norm` of weight matrix `v` at look `t`; it is reported when its median over
+    the looks after the first `warm_up` is above `ratio`. Around 1e-3 is usual. Where a NaN or Inf follows, the finding
+    is an error.
+
+    Args:
+        ratio: Share of the weights above which an update is too large.
+        warm_up: Number of first looks to leave out: small weights grow quickly at first.
+        min_looks: Number of looks to have after them.
+
+    References:
+        Karpathy, CS231n notes, Neural Networks Part 3, "Ratio of weights:updates".
+        Ben Braiek and Khomh, TheDeepChecker, TSE 2022 (bound of 1e-1).
+    """
+
+    code: ClassVar[str] = "GW301"
+    severity: ClassVar[Severity] = Severity.ERROR
+    title: ClassVar[str] = "updates are too large for the weights: the learning rate is too high"
+    remedy: ClassVar[str] = (
+        "Lower the learning rate, by a factor of 10 at first, warm it up, or clip the gradient (`clipnorm=1.0` on the "
+        "optimizer)."
+    )
+    precedence: ClassVar[int] = -4
+
+    ratio: float = 0.1
+    warm_up: int = 3
+    min_looks: int = 3
+
+    def check(self, log: Log) -> Iterator[Finding]:
+        """Yields one finding per optimizer; its value is the largest median ratio."""
+        for segment in _with_updates(log):
+            rows, ratios = _ratios(log, segment)
+            late = ratios[self.warm_up :]
+            if len(late) < self.min_looks:
+                raise Skip(f"Too few looks at the updates: needs {self.warm_up + self.min_looks}, has {len(ratios)}.")
+            typical = _median(late)
+            large = np.flatnonzero(typical > self.ratio)
+            if len(large):
+                order = large[np.argsort(-typical[large], kind="stable")]
+                infos = [log.variable_infos[segment.variables[column]] for column in order]
+                rate = float(segment.steps["learning_rate"][-1])
+                ruined = not segment.is_finite
+                yield self.finding(
+                    f"A step changes {listed([info.path for info in infos])} by {typical[large].max():.0%} of its size "
+                    f"(1 % is much, 0.1 % usual): the learning rate, {rate:.3g}, is too high.",
+                    variables=[info.path for info in infos],
+                    layers=[info.layer for info in infos],
+                    steps=(int(segment.steps["step"][rows[0]]), int(segment.steps["step"][rows[-1]])),
+                    value=float(typical[large].max()),
+                    threshold=self.ratio,
+                    severity=Severity.ERROR if ruined else Severity.WARNING,
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UpdateTooSmall(Rule):
+    """Updates are so small against the weights that training hardly moves: the learning rate is too low.
+
+    With `ratio[t, v]` as in UpdateTooLarge, an optimizer is reported when the median over the looks of the largest
+    ratio of its weight matrices is below `ratio`, and the loss fell by less than `gain` of itself.
+
+    Args:
+        ratio: Share of the weights below which an update is too small.
+        gain: Share by which the loss may fall at most.
+        min_looks: Number of looks to have first.
+
+    References:
+        Ben Braiek and Khomh, TheDeepChecker, TSE 2022 (bound of 1e-4).
+        Wardat et al., DeepDiagnosis, ICSE 2022 (bound of 1e-5).
+    """
+
+    code: ClassVar[str] = "GW302"
+    severity: ClassVar[Severity] = Severity.WARNING
+    title: ClassVar[str] = "updates are too small for the weights: the learning rate is too low"
+    remedy: ClassVar[str] = "Raise the learning rate, by a factor of 10 at first, or train for longer."
+
+    ratio: float = 1e-5
+    gain: float = 0.1
+    min_looks: int = 10
+
+    def check(self, log: Log) -> Iterator[Finding]:
+        """Yields one finding per optimizer; its value is the median of the largest ratio."""
+        for segment in _with_updates(log):
+            rows, ratios = _ratios(log, segment)
+            if len(ratios) < self.min_looks:
+                raise Skip(f"Too few looks at the updates: needs {self.min_looks}, the log has {len(ratios)}.")
+            with np.errstate(all="ignore"):
+                largest = np.nanmax(np.where(np.isfinite(ratios), ratios, np.nan), axis=1)
+            typical = float(np.median(largest))
+            moves = bool((summary.values(segment, "update_norm")[rows] > 0).any())
+            fell = summary.gain(segment)
+            if moves and typical < self.ratio and not fell > self.gain:
+                layers = list(summary.weight_layers(log, segment))
+                rate = float(segment.steps["learning_rate"][-1])
+                yield self.finding(
+                    f"A step changes the weights by {typical:.1e} of their size at most (1e-3 is usual), and the loss "
+                    f"hardly falls: the learning rate, {rate:.3g}, is too low.",
+                    layers=layers,
+                    steps=(int(segment.steps["step"][rows[0]]), int(segment.steps["step"][rows[-1]])),
+                    value=typical,
+                    threshold=self.ratio,
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnchangedVariable(Rule):
+    """A trainable variable does not change although it has a gradient and updates are made.
+
+    A variable is reported when at each of the last looks, over the second half of the run and at `min_looks` at least,
+    its update was exactly zero while its gradient was not: a learning rate of 0, a constraint or an assignment that
+    puts it back, or a number too small for half precision.
+
+    Args:
+        min_looks: Number of looks at which nothing may have changed.
+
+    References:
+        Amazon SageMaker Debugger, built-in rule UnchangedTensor.
+    """
+
+    code: ClassVar[str] = "GW303"
+    severity: ClassVar[Severity] = Severity.WARNING
+    title: ClassVar[str] = "a trainable variable does not change"
+    remedy: ClassVar[str] = (
+        "Look at the learning rate (a schedule that has come to 0, a rate too small for the type of the weights), and "
+        "at constraints or assignments that put the variable back."
+    )
+
+    min_looks: int = 10
+
+    def check(self, log: Log) -> Iterator[Finding]:
+        """Yields one finding per optimizer; its value is the number of looks without a change."""
+        for segment in _with_updates(log):
+            updates, grads = summary.values(segment, "update_norm"), summary.values(segment, "grad_norm")
+            rows = np.flatnonzero(np.isfinite(updates).all(axis=1) & segment.steps["applied"])
+            if len(rows) < self.min_looks:
+                raise Skip(f"Too few looks at the updates: needs {self.min_looks}, the log has {len(rows)}.")
+            late = rows[-max(self.min_looks, len(rows) // 2) :]
+            still = np.flatnonzero((updates[late] == 0).all(axis=0) & (grads[late] > 0).any(axis=0))
+            if len(still):
+                infos = [log.variable_infos[segment.variables[column]] for column in still]
+                rate = float(segment.steps["learning_rate"][-1])
+                why = f" The learning rate is {rate:g}." if len(still) == len(segment.variables) else ""
+                yield self.finding(
+                    f"{plural(len(still), 'variable')} did not change at {plural(len(late), 'look')}, though there is "
+                    f"a gradient and the update is made: {listed([info.path for info in infos])}.{why}",
+                    variables=[info.path for info in infos],
+                    layers=[info.layer for info in infos],
+                    steps=(int(segment.steps["step"][late[0]]), last_step(log)),
+                    value=len(late),
+                    threshold=self.min_looks,
+                )
+
+
+def _with_updates(log: Log) -> Iterator[Segment]:
+    """The segments in which updates were measured; raises `Skip` if there is none."""
+    require_gradients(log)
+    found = False
+    for segment in log.segments:
+        if np.isfinite(summary.values(segment, "update_norm")).any():
+            found = True
+            yield segment
+    if not found:
+        raise Skip(f'{_MISSING}: under XLA they are with `statistics="full"`.')
+
+
+def _ratios(log: Log, segment: Segment) -> tuple[npt.NDArray[np.int64], summary.FloatArray]:
+    """The rows at which an update was made and measured, and the ratios there, missing for all but weight matrices."""
+    ratios = summary.update_ratio(log, segment)
+    columns = np.concatenate([*summary.weight_layers(log, segment).values()])
+    others = np.setdiff1d(np.arange(ratios.shape[1]), columns)
+    ratios = ratios.copy()
+    ratios[:, others] = np.nan
+    taken = np.isfinite(summary.values(segment, "update_norm")).any(axis=1) & segment.steps["applied"]
+    rows = np.flatnonzero(taken & np.isfinite(ratios).any(axis=1))
+    return rows, ratios[rows]
+
+
+def _median(table: summary.FloatArray) -> summary.FloatArray:
+    """Median of the finite numbers of each column, 0 where there is none."""
+    with np.errstate(all="ignore"):
+        finite = np.where(np.isfinite(table), table, np.nan)
+        known = ~np.isnan(finite).all(axis=0)
+        medians = np.zeros(table.shape[1])
+        medians[known] = np.nanmedian(finite[:, known], axis=0)
+    return medians
