@@ -2,11 +2,13 @@
 
 Zhang, Zhai, Ma, Shen: "AUTOTRAINER: An Automatic DNN Training Problem Detection and Repair System", ICSE 2021.
 
-After each epoch it looks at the gradients of one batch and at the history. A gradient counts against a training only where
-its accuracy is poor, and only the first problem is named, no layer. It is made for classification.
+After each epoch it looks at the gradients of one batch and at the history. A gradient counts against a training only
+where its accuracy is poor, and only the first problem is named, no layer. It is made for classification.
 """
 
 from __future__ import annotations
+
+import itertools
 
 from benchmarks.faults.peers.evidence import NONFINITE, Judgement, Look, Recording, Verdict, gaps, is_bad
 
@@ -49,7 +51,7 @@ def judge(recording: Recording) -> Judgement:
         accuracies = [e.accuracy for e in recording.epochs[: number + 1] if e.accuracy is not None]
         if number + 1 < JUDGES_AFTER * recording.num_epochs or not accuracies:
             continue
-        gains = [after - before for before, after in zip(accuracies, accuracies[1:], strict=False)]
+        gains = [after - before for before, after in itertools.pairwise(accuracies)]
         slow = max(gains, default=0.0) < SLOW_GAIN
         found = _first(seen, slow, look, recording) if slow or max(accuracies) < POOR_ACCURACY else None
         if found is None and max(accuracies) >= POOR_ACCURACY and not slow and _swings(accuracies):

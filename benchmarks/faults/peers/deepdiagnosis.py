@@ -3,9 +3,9 @@
 Wardat, Cruz, Le, Rajan: "DeepDiagnosis: Automatically Diagnosing Faults and Recommending Actionable Fixes in Deep
 Learning Programs", ICSE 2022.
 
-At the end of each epoch it looks at one batch: outputs of layers forward, then the metrics, then the gradients from the last
-layer to the first. At the first symptom it stops the training, names the layer, and recommends a fix; the fix counts here as
-a second verdict, where one of our rules says the same.
+At the end of each epoch it looks at one batch: outputs of layers forward, then the metrics, then the gradients from the
+last layer to the first. At the first symptom it stops the training, names the layer, and recommends a fix; the fix
+counts here as a second verdict, where one of our rules says the same.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Wardat, Le, Rajan: "DeepLocalize: Fault Localization for Deep Neural Networks", ICSE 2021.
 
-After a batch it looks at the mean of each layer's output, gradient and weights: one that is NaN or Inf is an error at once, one
-that is zero in half of the batches or does not change over several is one too. It stops at the first and names the layer
-and the phase, not the fault.
+After a batch it looks at the mean of each layer's output, gradient and weights: one that is NaN or Inf is an error at
+once, one that is zero in half of the batches or does not change over several is one too. It stops at the first and
+names the layer and the phase, not the fault.
 """
 
 from __future__ import annotations

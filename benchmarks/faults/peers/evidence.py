@@ -62,8 +62,8 @@ class LayerLook:
         negative_or_zero: The share of its outputs that are not positive.
         dead_units: The share of its units that are zero on 99 % of the rows or more.
         beyond_five: The share of what goes into the activation that lies outside of -5..5; NaN where that is hidden.
-        saturated_units: The share of units of a tanh or sigmoid whose input is beyond +-9.5, or -23 and 17, on 99 % of the
-            rows or more; NaN for other activations, and where that is hidden.
+        saturated_units: The share of units of a tanh or sigmoid whose input is beyond +-9.5, or -23 and 17, on 99 % of
+            the rows or more; NaN for other activations, and where that is hidden.
         finite: Whether all its outputs are finite.
     """
 
@@ -198,7 +198,7 @@ class Verdict:
 
     Args:
         said: In the words of that tool.
-        rules: The names of our rules that say the same; where a tool does not tell things apart that we do, all of them.
+        rules: The names of our rules that say the same; where a tool does not tell apart what we do, all of them.
         layers: The paths of the layers that it names.
     """
 

@@ -3,8 +3,8 @@
 Rauschmayr et al.: "Amazon SageMaker Debugger: A System for Real-Time Insights into Machine Learning Model Training",
 MLSys 2021.
 
-Its rules run side by side on what was saved of a step, so what is seen first is named first; of one step, in the order of
-its documentation. Of the rules for deep learning these are here: DeadRelu, ExplodingTensor, SaturatedActivation,
+Its rules run side by side on what was saved of a step, so what is seen first is named first; of one step, in the order
+of its documentation. Of the rules for deep learning these are here: DeadRelu, ExplodingTensor, SaturatedActivation,
 VanishingGradient, WeightUpdateRatio, AllZero, LossNotDecreasing, UnchangedTensor.
 """
 

@@ -2,8 +2,8 @@
 
 Ben Braiek, Khomh: "Testing Feedforward Neural Networks Training Programs", ACM TOSEM 32(4), 2023.
 
-It checks before training, and at each N-th batch; what is seen first is named first. Of its checks those are here that judge
-magnitudes of gradients and updates and the course of the loss; those that need the model to be changed are not.
+It checks before training, and at each N-th batch; what is seen first is named first. Of its checks those are here that
+judge magnitudes of gradients and updates and the course of the loss; those that need the model to be changed are not.
 """
 
 from __future__ import annotations
