@@ -12,7 +12,7 @@ from benchmarks.faults.program import FAULTY, Program
 
 
 class Drawing(keras.layers.Layer):
-    """Draws also when it does not train: from TensorFlow unseeded, from a seed generator, and from NumPy when traced."""
+    """Draws also when it does not train: from TensorFlow unseeded, a seed generator, and NumPy when traced."""
 
     def __init__(self):
         super().__init__()
