@@ -91,7 +91,9 @@ def _counted(runs: Sequence[Scored], group: str) -> str:
 
 
 def _cell(got: Figures, row: str) -> str:
-    return f"{got.findings_median:g} ({got.findings_max})" if row == "findings" else str(getattr(got, row))
+    if row != "findings":
+        return str(getattr(got, row))
+    return f"{got.findings_median:g} ({got.findings_max})" if got.detected.of else "-"
 
 
 def left_out(runs: Sequence[Scored]) -> list[str]:

@@ -92,11 +92,7 @@ def test_groups_and_peers_are_counted_apart():
     published = program("a", source="https://example.org", held_back=True)
     tuned, held = program("b"), program("c", held_back=True)
     runs = [scored(published, "ZeroGradient"), scored(tuned, tool="UMLAUT"), scored(held)]
-        scored(published, "ZeroGradient"),
-        scored(program("b"), tool="UMLAUT"),
-        scored(program("c", held_back=True)),
-    ]
-    runs.append(scored(program("c", held_back=True), "ZeroGradient", seed=1, tool="UMLAUT"))
+    runs.append(scored(held, "ZeroGradient", seed=1, tool="UMLAUT"))
     groups = score.by_group(runs)
     assert list(groups) == [*score.GROUPS, "all"]
     assert [groups[group][OURS].detected for group in groups] == [Share(1, 1), Share(0, 1), Share(0, 2), Share(1, 4)]
