@@ -33,9 +33,14 @@ class Run:
     def fit(self, model: Any, *data: Any, **options: Any) -> None:
         """Trains the model as `model.fit(*data, **options)` does, with the callbacks; an error of it is kept.
 
-        Histories of several calls are put one after another. The model has to be built.
+        Histories of several calls are put one after another. The model has to be built. Callbacks with a method
+        `saw_data` are shown the model and its data first.
         """
         self.model = model
+        shown = (*data, *(options[name] for name in ("x", "y") if name in options))
+        for callback in self.callbacks:
+            if hasattr(callback, "saw_data"):
+                callback.saw_data(model, shown)
         self.first_weights = self.first_weights or model.get_weights()
         options = {"verbose": 0, **options, "callbacks": [*self.callbacks, *options.get("callbacks", ())]}
         try:
