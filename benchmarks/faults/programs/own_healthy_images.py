@@ -32,7 +32,7 @@ def train_residual(run: Run) -> None:
     hidden = layers.Conv2D(16, 3, padding="same", activation="relu", name="stem")(image)
     for number in (1, 2):
         hidden = residual_block(hidden, number)
-    hidden = layers.Flatten()(layers.AveragePooling2D()(hidden))
+    hidden = layers.Flatten()(layers.AveragePooling2D(2)(hidden))
     model = keras.Model(image, layers.Dense(10, "softmax", name="classes")(hidden))
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)

@@ -38,7 +38,8 @@ def first_weights(run: Run) -> Iterator[None]:
 
 def activations(run: Run, layer: str, x: np.ndarray) -> np.ndarray:
     """Output of a layer of a functional or sequential model; shape (rows, units)."""
-    part = keras.Model(run.model.inputs, run.model.get_layer(layer).output)
+    (inputs,) = run.model.inputs
+    part = keras.Model(inputs, run.model.get_layer(layer).output)
     return np.asarray(keras.ops.convert_to_numpy(part(x, training=False)), dtype="float64")
 
 
@@ -49,13 +50,15 @@ def dead_share(run: Run, layer: str, x: np.ndarray) -> float:
 
 
 def grad_norms(run: Run, x: Any, y: Any) -> dict[str, float]:
-    """L2 norm of the gradient of the compiled loss over all rows for each trainable variable; NaN for `None`."""
+    """L2 norm of the gradient of the loss over all rows, NaN for `None`, by layer and variable ("dense/kernel")."""
     variables = run.model.trainable_variables
     with tf.GradientTape() as tape:
         loss = run.model.compute_loss(x=x, y=tf.convert_to_tensor(y), y_pred=run.model(x, training=True))
     grads = tape.gradient(loss, [variable.value for variable in variables])
     return {
-        variable.path: float("nan") if grad is None else float(tf.norm(tf.convert_to_tensor(grad)))
+        "/".join(variable.path.split("/")[-2:]): float("nan")
+        if grad is None
+        else float(tf.norm(tf.convert_to_tensor(grad)))
         for variable, grad in zip(variables, grads, strict=True)
     }
 
