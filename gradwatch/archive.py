@@ -22,6 +22,9 @@ Kinds = dict[tuple, list[Segment]]
 Variables = tuple[Sequence[VariableInfo], Mapping[int, int]]
 Before = tuple[Sequence[VariableInfo], Sequence[Segment]]
 
+NUM_FIRST = 64
+"""First steps of each kind of segment that are kept at hand."""
+
 
 class Archive:
     """Keeps every segment it is given; what does not fit into memory goes to a temporary run directory.
@@ -48,6 +51,7 @@ class Archive:
         self._info = info
         self._num_recent = num_recent
         self._max_bytes: float = max_bytes
+        self._first: Kinds = {}  # the first steps, which rules compare with
         self._spilled: Kinds = {}  # the last steps of what is on disk
         self._pending: Kinds = {}  # what is not on disk, in order
         self._num_bytes = 0
@@ -79,6 +83,9 @@ class Archive:
         """Keeps more steps, each segment following those of before."""
         for segment in segments:
             if segment.num_steps:
+                missing = NUM_FIRST - sum(part.num_steps for part in self._first.get(segment.key, ()))
+                if missing > 0:
+                    self._first.setdefault(segment.key, []).append(segment.take(slice(missing)).copy())
                 self._pending.setdefault(segment.key, []).append(segment)
                 self._num_bytes += segment.num_bytes
         if self._pending and self._num_bytes > self._max_bytes:
@@ -110,6 +117,13 @@ class Archive:
     def tail(self, num_steps: int) -> Log:
         """The last `num_steps` steps of each segment, not more than `num_recent` of them."""
         return self._log_of(self._last_steps(num_steps))
+
+    def ends(self, num_steps: int) -> Log:
+        """The first steps of each segment, and the last as `tail` has them: what is judged while training runs."""
+        last = self._last_steps(num_steps)
+        starts = {segment.key: segment.steps["step"][0] for segment in last}
+        first = [part.take(part.steps["step"] < starts[part.key]) for part in _in_order(self._first)]
+        return self._log_of(records.join([*first, *last]))
 
     def _log_of(self, segments: Sequence[Segment], before: Sequence[Before] = ()) -> Log:
         """The log of some segments, and of others before them that point into lists of variables of their own."""

@@ -11,11 +11,19 @@ NONFINITE = ("NonFiniteInput", "NonFiniteLoss", "NonFiniteGradient")
 """Rules whose findings are a `NonFiniteGradientError`."""
 
 
+NUM_TIMES = 3
+"""Successive judgements in which a warning has to be found before it is told while training runs."""
+
+
 class Telling:
-    """Says of each finding whether it should be told now: once, and as long as training runs only what is urgent."""
+    """Says of each finding whether it should be told now: once, and as long as training runs when it is sure.
+
+    An error, and a gradient that is `None`, is sure when it is found; a warning when it was found `NUM_TIMES` in a row.
+    """
 
     def __init__(self) -> None:
         self._told: set[tuple[str, str, Cause | None]] = set()
+        self._times: dict[tuple[str, str, Cause | None], int] = {}
 
     def fresh(self, diagnosis: Diagnosis, *, final: bool) -> list[Finding]:
         """The findings to tell now, which are told with that.
@@ -25,10 +33,13 @@ class Telling:
             final: Whether the run has ended.
         """
         fresh = []
+        keys = {(finding.rule, str(finding.severity), finding.cause) for finding in diagnosis.findings}
+        self._times = {key: self._times.get(key, 0) + 1 for key in keys}
         for finding in diagnosis.findings:
-            urgent = finding.severity == Severity.ERROR or finding.rule == "DetachedVariable"
             key = (finding.rule, str(finding.severity), finding.cause)
-            if finding.severity != Severity.INFO and (final or urgent) and key not in self._told:
+            urgent = finding.severity == Severity.ERROR or finding.rule == "DetachedVariable"
+            sure = final or urgent or self._times[key] >= NUM_TIMES
+            if finding.severity != Severity.INFO and sure and key not in self._told:
                 self._told.add(key)
                 fresh.append(finding)
         return fresh
@@ -38,7 +49,7 @@ def error_for(stopping: list[Finding], diagnosis: Diagnosis) -> GradientError:
     """The error that stops training for some findings, the root suspect first; it holds all others too."""
     root = stopping[0]
     kind = GradientError
-    if root.rule in NONFINITE:
+    if any(finding.rule in NONFINITE for finding in stopping):
         kind = NonFiniteGradientError
     elif root.rule == "DetachedVariable":
         kind = DetachedVariableError

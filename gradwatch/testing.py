@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gradwatch import records, schema
 from gradwatch.log import Log
-from gradwatch.records import RunInfo, Segment, VariableInfo
+from gradwatch.records import Output, RunInfo, Segment, VariableInfo
 from gradwatch.rules.base import Finding, Rule
 
 VARIABLES: dict[str, tuple[int, ...]] = {
@@ -45,7 +45,9 @@ def synthetic_log(
 ) -> Log:
     """A log of a made-up run of one optimizer: healthy but for what is asked.
 
-    A healthy variable has a gradient with root mean square 0.01, nothing in it is zero, NaN or Inf; the loss is 1.
+    A healthy variable has a gradient with root mean square 0.01, nothing in it is zero, NaN or Inf; an update changes
+    it by a thousandth, no unit is dead and no activation flat. The loss falls from 1 to 0.5. The model ends without an
+    activation, and its loss is the mean squared error to targets between -1 and 1.
 
     Args:
         num_steps: Number of recorded calls.
@@ -55,7 +57,7 @@ def synthetic_log(
         unoptimized: Those of them that the optimizer was not given.
         untracked: Those of `unoptimized` that the model does not know either.
         optimizer: Name of the optimizer.
-        info: Facts about the run; by default the statistics and the number of variables.
+        info: Facts about the run; by default the statistics, the number of variables and how the model ends.
         **values: By the name of a column of the steps or of a statistic. A column: a number, or `[steps]`. A statistic:
             a number, `[steps]` for every variable, `[steps, variables]` for those with a gradient, or a dict from path
             to a number or `[steps]`, for some. `None` for what was not taken. Where `nan_count` or `inf_count` is given
@@ -94,7 +96,11 @@ def synthetic_log(
         ),
     )
     if info is None:
-        info = RunInfo(statistics=tuple(segment.values), num_trainable=len(paths) - len(untracked))
+        info = RunInfo(
+            statistics=tuple(segment.values),
+            num_trainable=len(paths) - len(untracked),
+            output=Output(paths[-1].rpartition("/")[0], "linear", 1, "mean_squared_error", False, -1.0, 1.0),
+        )
     infos = [
         VariableInfo(path, path.rpartition("/")[0], tuple(shapes[path]), "float32", tracked=path not in untracked)
         for path in paths
@@ -150,7 +156,7 @@ def _steps(num_steps: int, given: Mapping[str, object]) -> dict[str, npt.NDArray
         "epoch": 0,
         "batch": np.arange(num_steps),
         "applied": True,
-        "loss": 1.0,
+        "loss": np.linspace(1.0, 0.5, num_steps),
         "learning_rate": 1e-3,
         "loss_scale": np.nan,
         "overflow": False,
@@ -173,7 +179,12 @@ def _statistics(num_steps: int, sizes: Mapping[str, int], given: Mapping[str, ob
         "grad_norm": np.broadcast_to(0.01 * np.sqrt(size), (num_steps, len(size))),
         "grad_max": 0.03,
         **dict.fromkeys((*schema.COUNTS, "zero_fraction"), 0),
-        **{name: 1.0 for name in ("weight_norm", "update_norm") if isinstance(given.get(name), Mapping)},
+        "weight_norm": 1.0,
+        "update_norm": 1e-3,
+        "dead_fraction": 0.0,
+        "unit_spread": 1.0,
+        "saturation": 0.0,
+        "input_rms": 1.0,
     }
     table = {
         name: _filled(name, given.get(name, value), value, [*sizes], num_steps)

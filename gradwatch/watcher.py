@@ -221,7 +221,7 @@ class Watcher:
         self._unjudged_steps, self._is_urgent = 0, False
         diagnosis = Diagnosis()
         with own_failures("judging the records"):
-            log = self._archive.log() if num_steps is None else self._archive.tail(num_steps)
+            log = self._archive.log() if num_steps is None else self._archive.ends(num_steps)
             diagnosis = diagnose(log, self.options.rules)
             if final:
                 self._delivery.finish(lambda: report(log, diagnosis))

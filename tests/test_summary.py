@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from gradwatch import summary
+from gradwatch import schema, summary
 from gradwatch.log import Log
 from gradwatch.testing import merged_log, synthetic_log
 
@@ -63,7 +63,7 @@ def test_update_ratio_is_missing_for_weights_that_are_all_zero():
 
 
 def test_what_was_not_taken_is_missing():
-    log = synthetic_log(num_steps=2, grad_norm=None, nan_count=None, inf_count=None, grad_max=None, zero_fraction=None)
+    log = synthetic_log(num_steps=2, **dict.fromkeys(schema.VALUE_NAMES))
     (segment,) = log.segments
     assert segment.values == {}
     assert np.isnan(summary.rms(log, segment)).all()

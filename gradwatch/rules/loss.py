@@ -126,7 +126,7 @@ class StalledLoss(Rule):
     )
 
     gain: float = 0.02
-    min_steps: int = 100
+    min_steps: int = 60
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields at most one finding; its value is the share by which the loss fell."""

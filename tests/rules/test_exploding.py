@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from rules.deep import STEPS, deep_log
+
+from gradwatch.rules import ExplodingGradient
+from gradwatch.testing import findings_of
+
+
+def test_gradient_that_grows_out_of_range():
+    growing = np.where(STEPS < 40, 1e-2, 1e-2 * 3.0 ** (STEPS - 40.0))
+    (finding,) = findings_of(ExplodingGradient(), deep_log([growing * 10, *[growing] * 7]))
+    assert finding.layers[0] == "layer_0"
+    assert len(finding.layers) == 8
+    assert (finding.last_step, finding.threshold) == (59, 1e3)
+    assert finding.value == pytest.approx(3.0**19)
+    assert 40 < finding.first_step < 50
+
+
+def test_short_growth_right_before_nan():
+    scale = np.where(STEPS < 40, 1e-2, np.where(STEPS == 40, 1e5, np.nan))
+    (finding,) = findings_of(ExplodingGradient(), deep_log([scale] * 8))
+    assert (finding.first_step, finding.last_step) == (40, 40)
+
+
+def test_steps_in_which_nothing_is_learned_are_no_measure():
+    log = deep_log([np.where(STEPS < 40, 0, 10.0)] * 8, zero_fraction=0)
+    assert findings_of(ExplodingGradient(), log) == ()
+
+
+def test_layer_far_above_the_others():
+    (finding,) = findings_of(ExplodingGradient(), deep_log([1e4] + [1e-2] * 7))
+    assert finding.layers == ("layer_0",)
+    assert "far larger than in other layers" in finding.message
+    assert (finding.value, finding.threshold) == (pytest.approx(1e6), 100)
+
+
+def test_huge_gradient_from_the_start():
+    (finding,) = findings_of(ExplodingGradient(), deep_log([1e8] * 8))
+    assert finding.threshold == 1e6
