@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradwatch import summary
 from gradwatch.log import Log
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed
 from gradwatch.rules.compared import activation_of, last_step, looks_of
@@ -52,19 +51,16 @@ class DeadUnits(Rule):
         """Yields one finding; its value is the largest share of dead units of a layer."""
         looks = looks_of(log, "dead_fraction", "no layer with a kernel was looked at often enough")
         ending = log.info.output
-        dead: dict[str, float] = {}
-        for path, table in looks.items():
-            layer = log.variable_infos[path].layer
-            name = activation_of(log, layer)
+        shares, dead = {}, {}
+        for index, table in looks.items():
+            layer = log.variable_infos[index].layer
             ends = ending is not None and ending.layer == layer
-            is_relu = (ending.activation if ends and ending is not None else name or "relu") in _RELUS
-            typical = float(np.median(table.values[-self.window :]))
-            if is_relu and len(table.values) and (typical >= self.share or (ends and typical > 0)):
-                dead[layer] = typical
-        zero = summary.zero_streaks(log)
-        last = next((layer for layer in reversed([*_layers(log)])), None)
-        cut_off = ending is not None and ending.activation not in _RELUS and last is not None and dead.get(last) == 1.0
-        if not dead or cut_off or zero is None:
+            activation = ending.activation if ends and ending is not None else activation_of(log, layer) or "relu"
+            shares[layer] = float(np.median(table.values[-self.window :]))
+            if activation in _RELUS and (shares[layer] >= self.share or (ends and shares[layer] > 0)):
+                dead[layer] = shares[layer]
+        last = [*shares][-1]
+        if not dead or (last not in dead and shares[last] == 1.0):
             return
         whole = [layer for layer, value in dead.items() if value == 1.0]
         rest = sorted((layer for layer in dead if layer not in whole), key=lambda layer: -dead[layer])
@@ -139,12 +135,6 @@ class SaturatedActivation(Rule):
                 value=max(flat.values()),
                 threshold=self.share,
             )
-
-
-def _layers(log: Log) -> dict[str, None]:
-    """The layers that an optimizer was given, in model order."""
-    given = sorted({index for segment in log.segments for index in segment.variables})
-    return dict.fromkeys(log.variable_infos[index].layer for index in given)
 
 
 def _others(layers: list[str]) -> str:

@@ -33,3 +33,17 @@ def test_scale_is_said_beside_a_shift_of_its_size():
     )
     (finding,) = findings_of(ZeroGradient(), log)
     assert finding.variables == ("norm/gamma",)
+
+
+def test_units_that_get_the_same_gradient_stay_one():
+    log = synthetic_log(unit_spread={"dense/bias": 1e-7, "head/bias": 0.5})
+    (finding,) = findings_of(ZeroGradient(), log)
+    assert (finding.layers, finding.value, finding.threshold) == (("dense",), 1e-7, 1e-5)
+    assert finding.remedy.startswith("Let the weights start different")
+
+
+def test_units_that_differ_at_times_are_several():
+    log = synthetic_log(unit_spread={"dense/bias": np.where(STEPS == 30, 1e-2, 0.0)})
+    assert findings_of(ZeroGradient(), log) == ()
+    one = synthetic_log(variables={"a/kernel": (4, 1), "a/bias": (1,)}, unit_spread=0.0)
+    assert findings_of(ZeroGradient(), one) == ()
