@@ -118,11 +118,14 @@ def looks_of(log: Log, statistic: str, otherwise: str) -> dict[int, Looks]:
     require_gradients(log)
     found: dict[int, list[Looks]] = {}
     for segment in log.segments:
-        table = summary.values(segment, statistic)
-        for column, index in enumerate(segment.variables):
-            rows = np.flatnonzero(np.isfinite(table[:, column]))
-            if len(rows):
-                found.setdefault(index, []).append(Looks(segment.steps["step"][rows], table[rows, column]))
+        if statistic not in segment.values:
+            continue
+        known = np.isfinite(segment.values[statistic])
+        looked = np.flatnonzero(known.any(axis=1))
+        table, steps = segment.values[statistic][looked].astype(np.float64), segment.steps["step"][looked]
+        for column in np.flatnonzero(known.any(axis=0)):
+            rows = known[looked, column]
+            found.setdefault(segment.variables[column], []).append(Looks(steps[rows], table[rows, column]))
     if not found:
         taken = any(statistic in segment.values for segment in log.segments)
         raise Skip(f"There is no `{statistic}`: {otherwise}." if taken else f"`{statistic}` was not taken.")
@@ -135,9 +138,9 @@ def _in_step_order(parts: list[Looks]) -> Looks:
     return Looks(steps[order], np.concatenate([part.values for part in parts])[order])
 
 
-def activation_of(log: Log, layer: str) -> str:
-    """Keras' name of the activation after a layer; "" if there is none, or none that could be seen."""
-    return next((info.activation for info in log.variable_infos if info.layer == layer and info.activation), "")
+def activations_of(log: Log) -> dict[str, str]:
+    """Keras' name of the activation after each layer that is followed by one that could be seen."""
+    return {info.layer: info.activation for info in log.variable_infos if info.activation}
 
 
 def last_step(log: Log) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradwatch.log import Log
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed
-from gradwatch.rules.compared import activation_of, last_step, looks_of
+from gradwatch.rules.compared import activations_of, last_step, looks_of
 
 _RELUS = ("relu", "relu6")
 
@@ -51,11 +51,12 @@ class DeadUnits(Rule):
         """Yields one finding; its value is the largest share of dead units of a layer."""
         looks = looks_of(log, "dead_fraction", "no layer with a kernel was looked at often enough")
         ending = log.info.output
+        activations = activations_of(log)
         shares, dead = {}, {}
         for index, table in looks.items():
             layer = log.variable_infos[index].layer
             ends = ending is not None and ending.layer == layer
-            activation = ending.activation if ends and ending is not None else activation_of(log, layer) or "relu"
+            activation = ending.activation if ends and ending is not None else activations.get(layer, "relu")
             shares[layer] = float(np.median(table.values[-self.window :]))
             if activation in _RELUS and (shares[layer] >= self.share or (ends and shares[layer] > 0)):
                 dead[layer] = shares[layer]
@@ -127,7 +128,7 @@ class SaturatedActivation(Rule):
         if flat:
             layers = list(flat)
             yield self.finding(
-                f"{flat[layers[0]]:.0%} of the activations of {layers[0]} sit where {activation_of(log, layers[0])} is "
+                f"{flat[layers[0]]:.0%} of the activations of {layers[0]} sit where {activations_of(log).get(layers[0])} is "
                 f"flat, so next to no gradient passes through it{_others(layers[1:])}.",
                 variables=[info.path for info in log.variable_infos if info.layer in flat],
                 layers=layers,

@@ -188,14 +188,14 @@ def _with_updates(log: Log) -> Iterator[Segment]:
 
 def _ratios(log: Log, segment: Segment) -> tuple[npt.NDArray[np.int64], summary.FloatArray]:
     """The rows at which an update was made and measured, and the ratios there, missing for all but weight matrices."""
-    ratios = summary.update_ratio(log, segment)
-    columns = np.concatenate([*summary.weight_layers(log, segment).values()])
-    others = np.setdiff1d(np.arange(ratios.shape[1]), columns)
-    ratios = ratios.copy()
+    taken = np.isfinite(segment.values["update_norm"]).any(axis=1) & segment.steps["applied"]
+    rows = np.flatnonzero(taken)
+    ratios = summary.update_ratio(log, segment.take(rows))
+    others = np.ones(ratios.shape[1], bool)
+    others[np.concatenate([*summary.weight_layers(log, segment).values()])] = False
     ratios[:, others] = np.nan
-    taken = np.isfinite(summary.values(segment, "update_norm")).any(axis=1) & segment.steps["applied"]
-    rows = np.flatnonzero(taken & np.isfinite(ratios).any(axis=1))
-    return rows, ratios[rows]
+    known = np.isfinite(ratios).any(axis=1)
+    return rows[known], ratios[known]
 
 
 def _median(table: summary.FloatArray) -> summary.FloatArray:
