@@ -11,7 +11,7 @@ import pytest
 import gradwatch
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
-SCRIPTS = ["quickstart", "output_scaler", "log_lambda", "numpy_predictions", "custom_loop", "fail_fast_job"]
+SCRIPTS = ["quickstart", "output_scaler", "log_lambda", "numpy_predictions", "custom_loop", "fail_fast_job", "own_rule"]
 HELPERS = ["digits", "quiet"]
 
 
@@ -248,3 +248,10 @@ def test_demo_shows_each_diagnosis_and_writes_each_report(tmp_path, capsys):
         assert str(report) in printed
         assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
         assert all(rule in printed for rule in rules)
+
+
+def test_a_rule_of_ones_own_is_judged_beside_the_others():
+    own_rule = example("own_rule")
+    own_rule.test_a_hit_and_a_miss()
+    diagnosis = own_rule.train().diagnosis
+    assert "NoisyGradient" in {*diagnosis.passed, *rules_of(diagnosis)}

@@ -127,9 +127,10 @@ class SaturatedActivation(Rule):
                 flat[layer] = typical
         if flat:
             layers = list(flat)
+            activation = activations_of(log).get(layers[0], "the activation")
             yield self.finding(
-                f"{flat[layers[0]]:.0%} of the activations of {layers[0]} sit where {activations_of(log).get(layers[0])} is "
-                f"flat, so next to no gradient passes through it{_others(layers[1:])}.",
+                f"{flat[layers[0]]:.0%} of the activations of {layers[0]} sit where {activation} is flat, so next to no "
+                f"gradient passes through it{_others(layers[1:])}.",
                 variables=[info.path for info in log.variable_infos if info.layer in flat],
                 layers=layers,
                 steps=(min(int(looks[i].steps[0]) for i in looks), last_step(log)),
