@@ -8,7 +8,7 @@ from keras import layers
 
 from benchmarks.faults.program import FAULTY, Program, Run
 from benchmarks.faults.programs import own_data, own_measures
-from benchmarks.faults.symptoms import gain, is_nonfinite
+from benchmarks.faults.symptoms import gain
 
 CROSS_ENTROPY = "sparse_categorical_crossentropy"
 
@@ -136,7 +136,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="growing_recurrence",
         kind=FAULTY,
-        about="A linear recurrence over 40 steps, whose gradient bursts to a thousand times its size whenever an eigenvalue "
+        about="A linear recurrence over 40 steps, whose gradient bursts to a thousand times its size when an eigenvalue "
         "passes 1; clipping saves the weights, not the training.",
         train=train_recurrence,
         symptom=recurrence_explodes,
