@@ -136,7 +136,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="growing_recurrence",
         kind=FAULTY,
-        about="A linear recurrence over 40 steps, whose gradient bursts to a thousand times its size when an eigenvalue "
+        about="A linear recurrence over 40 steps, whose gradient bursts to a thousand times its size if an eigenvalue "
         "passes 1; clipping saves the weights, not the training.",
         train=train_recurrence,
         symptom=recurrence_explodes,
