@@ -85,9 +85,9 @@ def points(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def drifting_sequences(rng: np.random.Generator, count: int, length: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences of noise with 3 features, and the mean of the first one."""
+    """Sequences of noise with 3 features, and the sum of the first one, scaled to variance 1."""
     x = rng.normal(size=(count, length, 3)).astype("float32")
-    return x, x[:, :, 0].mean(axis=1, keepdims=True)
+    return x, x[:, :, 0].sum(axis=1, keepdims=True) / np.sqrt(length)
 
 
 def households(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:

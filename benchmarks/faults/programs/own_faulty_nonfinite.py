@@ -75,7 +75,7 @@ def train_row_scaling(run: Run) -> None:
 
 
 def row_scaling_breaks(run: Run) -> bool:
-    """With the first weights the outputs of blank rows are NaN and all others finite; all weights are NaN in the end."""
+    """With the first weights the outputs of blank rows alone are NaN; all weights are NaN in the end."""
     x, _ = partly_blank()
     with own_measures.first_weights(run):
         finite = np.isfinite(own_measures.outputs(run, x)).all(axis=1)
@@ -201,7 +201,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="unit_rows_of_padding",
         kind=FAULTY,
-        about="A constraint divides the unused vector of the padding, which is 0, by its length: one row of a weight is "
+        about="A constraint divides the unused vector of the padding, which is 0, by its length: a row of a weight is "
         "NaN while the loss and all gradients stay finite.",
         train=train_unit_rows,
         symptom=unit_rows_break,

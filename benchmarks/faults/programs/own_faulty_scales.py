@@ -111,8 +111,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="tumours_softmax_of_one",
         kind=FAULTY,
-        about="A softmax over one unit is always 1. Keras hands its logits to the cross-entropy, so that the loss falls "
-        "and nothing but the output is wrong.",
+        about="A softmax over one unit is always 1. Keras hands its logits to the cross-entropy, so that the loss "
+        "falls and nothing but the output is wrong.",
         train=train_one_softmax,
         symptom=one_softmax_is_one,
         expect=("OutputActivation",),

@@ -8,7 +8,7 @@ from keras import layers
 
 from benchmarks.faults.program import FAULTY, Program, Run
 from benchmarks.faults.programs import own_data, own_measures
-from benchmarks.faults.symptoms import gain, is_nonfinite
+from benchmarks.faults.symptoms import gain
 
 CROSS_ENTROPY = "sparse_categorical_crossentropy"
 
@@ -34,29 +34,27 @@ def sigmoids_vanish(run: Run) -> bool:
 
 
 def train_recurrence(run: Run) -> None:
-    """Takes the mean of long sequences with a linear recurrence that enlarges its state at every step."""
+    """Sums long sequences with a linear recurrence that nothing bounds; only its steps are clipped."""
     x, y = own_data.drifting_sequences(run.rng, 640)
     recurrence = layers.SimpleRNN(
-        16, activation="linear", recurrent_initializer=keras.initializers.Orthogonal(gain=1.1), name="recurrence"
+        16, activation="linear", recurrent_initializer=keras.initializers.Orthogonal(gain=1.0), name="recurrence"
     )
-    model = keras.Sequential([keras.Input(x.shape[1:]), recurrence, layers.Dense(1, name="mean")])
-    model.compile(keras.optimizers.SGD(3e-4), "mse", jit_compile=False)
-    run.fit(model, x, y, epochs=8, batch_size=32)
+    model = keras.Sequential([keras.Input(x.shape[1:]), recurrence, layers.Dense(1, name="sum")])
+    model.compile(keras.optimizers.SGD(0.1, clipnorm=1.0), "mse", jit_compile=False)
+    run.fit(model, x, y, epochs=12, batch_size=32)
 
 
 def recurrence_explodes(run: Run) -> bool:
-    """The recurrent gradient was large from the start, and the loss ends not finite or a thousand times larger."""
-    x, y = own_data.drifting_sequences(np.random.default_rng(99), 64)
-    with own_measures.first_weights(run):
-        norms = own_measures.grad_norms(run, x, y)
-    diverged = is_nonfinite(run) or run.losses[-1] > 1e3 * run.losses[0]
-    return norms["simple_rnn_cell/recurrent_kernel"] > 1e2 and diverged
+    """Epochs cost far more than predicting 0, which costs 1, but no weight ran away: the loss bursts and returns."""
+    later = run.losses[1:]
+    bounded = max(np.abs(weight).max() for weight in run.weights) < 10.0
+    return bool(bounded and max(later) > 10.0 and np.mean(later) > 3.0 and max(later) > 5.0 * min(later))
 
 
 def train_negative_biases(run: Run) -> None:
     """Classifies digits; the biases of the second layer start far below 0."""
     x, y = own_data.digit_rows()
-    low = keras.initializers.RandomUniform(-2.5, 0.0)
+    low = keras.initializers.RandomUniform(-4.0, 0.0)
     model = keras.Sequential(
         [
             keras.Input((64,)),
@@ -138,7 +136,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="growing_recurrence",
         kind=FAULTY,
-        about="A linear recurrence enlarges its state by a tenth in each of 40 steps, and with it the gradient.",
+        about="A linear recurrence over 40 steps, whose gradient bursts to a thousand times its size if an eigenvalue "
+        "passes 1; clipping saves the weights, not the training.",
         train=train_recurrence,
         symptom=recurrence_explodes,
         expect=(

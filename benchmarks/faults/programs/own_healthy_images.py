@@ -142,6 +142,7 @@ PROGRAMS: tuple[Program, ...] = (
         "convolutions before it have exactly zero gradient in the first step.",
         train=train_residual,
         symptom=lambda run: classifies_unseen(run, 0.85),
+        expect=("DeadUnits",),  # up to a third of the channels of its stem are dead indeed
         held_back=True,
     ),
     Program(
@@ -157,6 +158,7 @@ PROGRAMS: tuple[Program, ...] = (
         about="Pixels come in as 0..255; the model itself scales them, so that their scale is no fault.",
         train=train_raw_pixels,
         symptom=lambda run: classifies_unseen(run, 0.88, scale=255.0),
+        expect=("DeadUnits",),  # a quarter of its units is dead indeed
     ),
     Program(
         name="transfer_frozen_features",
@@ -171,5 +173,6 @@ PROGRAMS: tuple[Program, ...] = (
         about="Mixed precision with a loss scale that overflows at first, comes down and goes on, as it is meant to.",
         train=train_half_precision,
         symptom=half_precision_learns,
+        expect=("DeadUnits",),  # a seventh of its units is dead indeed
     ),
 )
