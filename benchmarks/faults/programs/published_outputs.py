@@ -107,8 +107,16 @@ def _train_relu_logits(run: Run) -> None:
     model = keras.Sequential(
         [
             keras.Input((64,)),
-            layers.Dense(64, "relu", kernel_initializer=_truncated(), bias_initializer=keras.initializers.Constant(0.1), name="hidden"),
-            layers.Dense(10, "relu", kernel_initializer=_truncated(), bias_initializer=_biases_of_logits, name="logits"),
+            layers.Dense(
+                64,
+                "relu",
+                kernel_initializer=_truncated(),
+                bias_initializer=keras.initializers.Constant(0.1),
+                name="hidden",
+            ),
+            layers.Dense(
+                10, "relu", kernel_initializer=_truncated(), bias_initializer=_biases_of_logits, name="logits"
+            ),
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

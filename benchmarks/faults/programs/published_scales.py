@@ -163,7 +163,7 @@ PROGRAMS: tuple[Program, ...] = (
         kind=FAULTY,
         about="A parabola with targets up to 125 is fitted with a learning rate of 0.1: the first steps burst, and then "
         "the whole second layer is dead.",
-        train=lambda run: train_parabola(run, learning_rate=0.1, epochs=100),
+        train=lambda run: train_parabola(run, learning_rate=0.1, epochs=50),
         symptom=_is_killed_by_burst,
         expect=("ExplodingGradient", "DeadUnits", "UpdateTooLarge", "UnstableLoss"),
         layers=("hidden_1", "hidden_2", "output"),
