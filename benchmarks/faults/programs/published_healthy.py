@@ -51,13 +51,18 @@ def _are_irises_learned(run: Run, *, is_scaled: bool) -> bool:
     return symptoms.gain(run, 5) > 0.4 and published_symptoms.accuracy(y, published_symptoms.predictions(run, x)) > 0.65
 
 
+def _scaled_parabola(rng: np.random.Generator) -> data.Arrays:
+    x, y = published_scales.parabola(rng)
+    return np.tile(x, (6, 1)), np.tile(data.standardized(y), (6, 1))
+
+
 def _is_parabola_fitted(run: Run) -> bool:
-    x, y = published_scales.parabola(published_symptoms.data_rng(run))
+    x, y = _scaled_parabola(published_symptoms.data_rng(run))
     return symptoms.gain(run) > 0.8 and published_symptoms.explained(y, published_symptoms.predictions(run, x)) > 0.8
 
 
 def _threshold(rng: np.random.Generator) -> data.Arrays:
-    x = rng.integers(15041, 24988, (800, 1))
+    x = rng.integers(15041, 24988, (4000, 1))
     return data.standardized(x), (x > 20000).astype("float32")
 
 
@@ -71,7 +76,7 @@ def _train_scaled_sigmoid(run: Run) -> None:
         ]
     )
     model.compile("rmsprop", "binary_crossentropy")
-    run.fit(model, x, y, batch_size=200, epochs=100)
+    run.fit(model, x, y, batch_size=200, epochs=80)
 
 
 def _is_threshold_learned(run: Run) -> bool:
@@ -81,7 +86,8 @@ def _is_threshold_learned(run: Run) -> bool:
 
 def _is_line_fitted(run: Run) -> bool:
     x, y = published_scales.line(published_symptoms.data_rng(run))
-    return symptoms.gain(run) > 0.8 and published_symptoms.explained(y, published_symptoms.predictions(run, x)) > 0.9
+    slope, intercept = np.polyfit(x[:, 0], y[:, 0], 1)
+    return bool(symptoms.gain(run) > 0.9 and run.losses[-1] < 2 + np.mean((y - slope * x - intercept) ** 2))
 
 
 def _train_cnn(run: Run) -> None:
@@ -113,7 +119,7 @@ def _train_circles(run: Run) -> None:
     hidden = [layers.Dense(5, "selu", kernel_initializer="lecun_normal", name=f"hidden_{n}") for n in range(1, 5)]
     model = keras.Sequential([keras.Input((2,)), *hidden, layers.Dense(1, "sigmoid", name="output")])
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
-    run.fit(model, x, y, batch_size=32, epochs=60)
+    run.fit(model, x, y, batch_size=32, epochs=50)
 
 
 def _are_circles_learned(run: Run) -> bool:
@@ -141,7 +147,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="h_51930566_iris_sigmoid_cce_benign",
         kind=HEALTHY,
-        about="Irises as they are, with a sigmoid where a softmax should be: Keras takes the logits, so that it learns.",
+        about="Irises as they are, with a sigmoid where a softmax should be: Keras takes the logits, so that it "
+        "learns.",
         train=lambda run: _train_iris(run, "sigmoid", is_scaled=False),
         symptom=lambda run: _are_irises_learned(run, is_scaled=False),
         expect=("OutputActivation",),
@@ -150,8 +157,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="h_48934338_lr_small",
         kind=HEALTHY,
-        about="The parabola that a learning rate of 0.1 ruins, with the published one of 0.001; many units die on the way.",
-        train=lambda run: published_scales.train_parabola(run, learning_rate=0.001, epochs=100),
+        about="The parabola that a learning rate of 0.1 ruins, with 0.01 and standardized targets. With the "
+        "published repair, 0.001 and targets as they are, the loss goes up and down to the end.",
+        train=lambda run: published_scales.train_parabola(run, *_scaled_parabola(run.rng), learning_rate=0.01),
         symptom=_is_parabola_fitted,
         expect=("DeadUnits",),
         source="https://stackoverflow.com/questions/48934338",
@@ -159,7 +167,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="h_45442843_scaled_sigmoid",
         kind=HEALTHY,
-        about="One standardised feature through two sigmoid units, with a label that is a threshold on it: it learns slowly.",
+        about="One standardised feature through two sigmoid units, with a label that is a threshold on it: it "
+        "learns slowly.",
         train=_train_scaled_sigmoid,
         symptom=_is_threshold_learned,
         expect=("StalledLoss",),

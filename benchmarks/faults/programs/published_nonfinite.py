@@ -31,14 +31,14 @@ def _train_plain_log(run: Run) -> None:
             layers.Softmax(),
         ]
     )
-    model.compile(keras.optimizers.Adam(1e-2), _plain_cross_entropy)
+    model.compile(keras.optimizers.Adam(0.03), _plain_cross_entropy)
     run.fit(model, x, data.one_hot(y, 10), batch_size=50, epochs=10)
 
 
 def _is_log_of_zero(run: Run) -> bool:
-    x, y = data.digits(1000, scale=1)
+    x, _ = data.digits(1000, scale=1)
     first = published_symptoms.at_first(run, lambda: published_symptoms.predictions(run, x))
-    is_good_at_first = bool(np.isfinite(np.log(first[np.arange(len(y)), y])).all())
+    is_good_at_first = bool((first > 0).all())
     return is_good_at_first and symptoms.is_nonfinite(run) and published_symptoms.is_ruined(run, "hidden", "logits")
 
 
@@ -150,8 +150,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="zhang_ips1_log_softmax_mnist",
         kind=FAULTY,
-        about="Digits with a cross-entropy written by hand, without a bound: it takes the logarithm of a probability that "
-        "became zero. Pixels up to 16 and a learning rate of 0.01 make it quick.",
+        about="Digits with a cross-entropy written by hand, without a bound: it takes the logarithm of a "
+        "probability that became zero. Pixels up to 16 and a learning rate of 0.03 make it quick.",
         train=_train_plain_log,
         symptom=_is_log_of_zero,
         expect=("NonFiniteLoss", "NonFiniteGradient"),
@@ -160,8 +160,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="keras9097_siamese_sqrt_zero",
         kind=FAULTY,
-        about="Two equal rows have a distance of zero, whose square root has no gradient: the first loss is finite, the "
-        "weights after it are NaN. Equal rows count with their distance, since TensorFlow bounds that of its square.",
+        about="Two equal rows have a distance of zero, whose square root has no gradient: the first loss is finite, "
+        "the weights after it are NaN. Equal rows count with their distance, since TensorFlow bounds that of "
+        "its square.",
         train=train_siamese,
         symptom=_is_ruined_by_gradient,
         expect=("NonFiniteGradient",),
@@ -171,8 +172,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="tf30199_triplet_identical_anchor",
         kind=FAULTY,
-        about="Triplets, in some of which the anchor is the positive one: the norm of their difference has no gradient. The "
-        "negatives are near enough for the margin to count.",
+        about="Triplets, in some of which the anchor is the positive one: the norm of their difference has no "
+        "gradient. The negatives are near enough for the margin to count.",
         train=_train_triplets,
         symptom=_is_encoder_ruined,
         expect=("NonFiniteGradient",),
@@ -182,8 +183,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="grist_id11_handmade_softmax_overflow",
         kind=FAULTY,
-        about="Digits with pixels up to 16 and a softmax written by hand, whose exponential overflows at the first step. "
-        "Weights start within 0.4 and not 0.25, since there are 64 pixels and not 784.",
+        about="Digits with pixels up to 16 and a softmax written by hand, whose exponential overflows at the first "
+        "step. Weights start within 0.4 and not 0.25, since there are 64 pixels and not 784.",
         train=_train_handmade_softmax,
         symptom=_is_overflowing_at_first,
         expect=("NonFiniteLoss", "NonFiniteGradient", "ExplodingGradient"),

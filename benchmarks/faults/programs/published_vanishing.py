@@ -140,8 +140,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="autotrainer_dying_relu_34_layers",
         kind=FAULTY,
-        about=f"Digits through {_NUM_DEEP} layers of ReLU with Glorot's initializer: the signal is lost, units of the deep "
-        "layers are dead for every row, and nothing is learned.",
+        about=f"Digits through {_NUM_DEEP} layers of ReLU with Glorot's initializer: the signal is lost, units of "
+        "the deep layers are dead for every row, and nothing is learned.",
         train=_train_deep_relu,
         symptom=_is_deep_unlearned,
         expect=("DeadUnits", "VanishingGradient"),
@@ -151,8 +151,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so39217567_sigmoid_stack_bits",
         kind=FAULTY,
-        about="Eight bits through three layers of small sigmoids, with a small learning rate: the gradients of the first "
-        "two are tiny, and the loss stays what a coin has. Rows of the targets are shuffled besides, as published.",
+        about="Eight bits through three layers of small sigmoids, with a small learning rate: the gradients of the "
+        "first two are tiny, and the loss stays what a coin has. Rows of the targets are shuffled besides, as "
+        "published.",
         train=_train_bits,
         symptom=_is_nothing_learned,
         expect=("VanishingGradient", "UpdateTooSmall"),
@@ -162,8 +163,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so_intermediate_layer_stops_optimizer",
         kind=FAULTY,
-        about="Weights and biases start at about 0.001, so that next to no gradient comes through the layer in the middle, "
-        "and the output does not depend on the input.",
+        about="Weights and biases start at about 0.001, so that next to no gradient comes through the layer in the "
+        "middle, and the output does not depend on the input.",
         train=_train_tiny_weights,
         symptom=_is_middle_still,
         expect=("VanishingGradient",),
@@ -173,8 +174,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="tdc_regrnn_constant_init",
         kind=FAULTY,
-        about="All weights of the hidden layers start at 0.01: all units of the first one get the same gradient, and are "
-        "one and the same unit to the end.",
+        about="All weights of the hidden layers start at 0.01: all units of the first one get the same gradient, "
+        "and are one and the same unit to the end.",
         train=_train_same_units,
         symptom=_are_units_same,
         expect=("ZeroGradient",),
@@ -184,8 +185,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="lu2018_collapse_deep_narrow",
         kind=FAULTY,
-        about=f"An absolute value through {_NUM_NARROW} layers of two ReLU units, more than published so that it collapses "
-        "for every seed: one layer is dead, no hidden weight ever moves, and the output is the mean.",
+        about=f"An absolute value through {_NUM_NARROW} layers of two ReLU units, more than published so that it "
+        "collapses for every seed: one layer is dead, no hidden weight ever moves, and the output is the "
+        "mean.",
         train=_train_narrow,
         symptom=_is_collapsed,
         expect=("DeadUnits", "ZeroGradient"),
@@ -195,8 +197,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so44998910_lr_too_low",
         kind=FAULTY,
-        about="A smooth curve without noise is badly fitted after 20 epochs of SGD with 0.01, and the loss still falls: the "
-        "gradients are sound, and the steps too small.",
+        about="A smooth curve without noise is badly fitted after 20 epochs of SGD with 0.01, and the loss still "
+        "falls: the gradients are sound, and the steps too small.",
         train=_train_slowly,
         symptom=_is_underfitted,
         expect=("UpdateTooSmall", "StalledLoss"),
