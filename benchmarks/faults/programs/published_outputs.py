@@ -107,8 +107,16 @@ def _train_relu_logits(run: Run) -> None:
     model = keras.Sequential(
         [
             keras.Input((64,)),
-            layers.Dense(64, "relu", kernel_initializer=_truncated(), bias_initializer=keras.initializers.Constant(0.1), name="hidden"),
-            layers.Dense(10, "relu", kernel_initializer=_truncated(), bias_initializer=_biases_of_logits, name="logits"),
+            layers.Dense(
+                64,
+                "relu",
+                kernel_initializer=_truncated(),
+                bias_initializer=keras.initializers.Constant(0.1),
+                name="hidden",
+            ),
+            layers.Dense(
+                10, "relu", kernel_initializer=_truncated(), bias_initializer=_biases_of_logits, name="logits"
+            ),
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -164,7 +172,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so34311586_softmax1_xor_mse",
         kind=FAULTY,
-        about="XOR with a softmax on a single output unit: it is 1 whatever comes in, so that no gradient gets through.",
+        about="XOR with a softmax on a single output unit: it is 1 whatever comes in, so that no gradient gets "
+        "through.",
         train=_train_softmax1_xor,
         symptom=_is_stuck_at_one,
         expect=("ZeroGradient", "OutputActivation"),
@@ -174,7 +183,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so45442843_softmax1_mae_unscaled",
         kind=FAULTY,
-        about="A softmax on a single unit is always 1, and one raw feature of about 20000 saturates the sigmoid before it.",
+        about="A softmax on a single unit is always 1, and one raw feature of about 20000 saturates the sigmoid "
+        "before it.",
         train=_train_softmax1_mae,
         symptom=_is_saturated_and_stuck,
         expect=("ZeroGradient", "OutputActivation", "InputScale", "SaturatedActivation"),
@@ -184,8 +194,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so48251943_relu_output_negative_target",
         kind=FAULTY,
-        about="A ReLU puts out targets half of which are negative. Its kernel starts below zero here, the unlucky draw made "
-        "certain, so that the unit is dead for every row.",
+        about="A ReLU puts out targets half of which are negative. Its kernel starts below zero here, the unlucky "
+        "draw made certain, so that the unit is dead for every row.",
         train=_train_relu_output,
         symptom=_is_output_dead,
         expect=("DeadUnits", "OutputActivation"),
@@ -205,8 +215,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="zhang_ips11_relu_logits",
         kind=FAULTY,
-        about="Digits whose logits pass a ReLU before the softmax: a class whose logit is dead is never learned. Two of "
-        "the logits have a bias of -3 at first here, so that they are dead for every seed.",
+        about="Digits whose logits pass a ReLU before the softmax: a class whose logit is dead is never learned. "
+        "Two of the logits have a bias of -3 at first here, so that they are dead for every seed.",
         train=_train_relu_logits,
         symptom=_are_classes_never_learned,
         expect=("DeadUnits", "OutputActivation"),
@@ -216,8 +226,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so45337371_softmax1_bce_timeseries_masked",
         kind=FAULTY,
-        about="A softmax on a single unit puts out 1 for every step of a series; Keras hides it from the gradients, since "
-        "the cross-entropy takes the logits, so that the weights train and the predictions stay.",
+        about="A softmax on a single unit puts out 1 for every step of a series; Keras hides it from the gradients, "
+        "since the cross-entropy takes the logits, so that the weights train and the predictions stay.",
         train=_train_softmax1_series,
         symptom=_is_one_though_trained,
         expect=("OutputActivation",),

@@ -17,9 +17,8 @@ def parabola(rng: np.random.Generator) -> data.Arrays:
     return x.astype("float32"), (5 * x**2 + rng.normal(size=x.shape) ** 3).astype("float32")
 
 
-def train_parabola(run: Run, learning_rate: float, epochs: int) -> None:
-    """Fits `parabola` with two hidden layers and SGD."""
-    x, y = parabola(run.rng)
+def train_parabola(run: Run, x: np.ndarray, y: np.ndarray, learning_rate: float) -> None:
+    """Fits a parabola with two hidden layers and 50 epochs of SGD."""
     model = keras.Sequential(
         [
             keras.Input((1,)),
@@ -29,7 +28,7 @@ def train_parabola(run: Run, learning_rate: float, epochs: int) -> None:
         ]
     )
     model.compile(keras.optimizers.SGD(learning_rate), "mse")
-    run.fit(model, x, y, batch_size=32, epochs=epochs)
+    run.fit(model, x, y, batch_size=32, epochs=50)
 
 
 def line(rng: np.random.Generator) -> data.Arrays:
@@ -161,9 +160,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so48934338_lr_too_high_quadratic",
         kind=FAULTY,
-        about="A parabola with targets up to 125 is fitted with a learning rate of 0.1: the first steps burst, and then "
-        "the whole second layer is dead.",
-        train=lambda run: train_parabola(run, learning_rate=0.1, epochs=100),
+        about="A parabola with targets up to 125 is fitted with a learning rate of 0.1: the first steps burst, and "
+        "then the whole second layer is dead.",
+        train=lambda run: train_parabola(run, *parabola(run.rng), learning_rate=0.1),
         symptom=_is_killed_by_burst,
         expect=("ExplodingGradient", "DeadUnits", "UpdateTooLarge", "UnstableLoss"),
         layers=("hidden_1", "hidden_2", "output"),
@@ -203,8 +202,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="tdc_regrnn_sum_loss_unscaled",
         kind=FAULTY,
-        about="Miles per gallon, times ten, from features in pounds and cubic inches, with errors summed over the batch: the "
-        "gradients are huge, and the predictions are worse than the mean.",
+        about="Miles per gallon, times ten, from features in pounds and cubic inches, with errors summed over the "
+        "batch: the gradients are huge, and the predictions are worse than the mean.",
         train=_train_sum_of_raw,
         symptom=_is_steep_and_unlearned,
         expect=("ExplodingGradient", "InputScale"),
@@ -214,8 +213,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so55328966_raw_pixels_sigmoid_cce",
         kind=FAULTY,
-        about="Digits with pixels up to 255 go through a linear layer as they are: the first steps throw the weights about, "
-        "and half of the digits stay unlearned. Each pixel is 4 by 4 here, since the published one has larger digits.",
+        about="Digits with pixels up to 255 go through a linear layer as they are: the first steps throw the "
+        "weights about, and half of the digits stay unlearned. Each pixel is 4 by 4 here, since the published "
+        "one has larger digits.",
         train=_train_raw_pixels,
         symptom=_is_thrown_and_unlearned,
         expect=("InputScale", "ExplodingGradient"),
@@ -225,7 +225,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="so52800582_x4_unscaled",
         kind=FAULTY,
-        about="Fourth powers up to 100 million of raw inputs up to 100, which saturate the sigmoids: the loss stays at 1e15.",
+        about="Fourth powers up to 100 million of raw inputs up to 100, which saturate the sigmoids: the loss stays "
+        "at 1e15.",
         train=_train_quartic,
         symptom=_is_saturated_and_stuck,
         expect=("InputScale", "SaturatedActivation", "ExplodingGradient"),
