@@ -127,10 +127,13 @@ def read(program: Program, seed: int, out: pathlib.Path) -> Scored | None:
 
 
 def ours(run_dir: pathlib.Path) -> Said:
-    """What gradwatch says of a log: its findings of severity warning and error."""
+    """What gradwatch says of a log: its findings of severity warning and error; of no log it says nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", gradwatch.GradientWarning)
-        diagnosis = gradwatch.diagnose(gradwatch.load(run_dir))
+        try:
+            diagnosis = gradwatch.diagnose(gradwatch.load(run_dir))
+        except (FileNotFoundError, gradwatch.LogFormatError) as error:
+            return Said((), (f"there is no log: {error}",))
     reported = [finding for finding in diagnosis.findings if finding.severity >= gradwatch.Severity.WARNING]
     verdicts = (Verdict(finding.message, (finding.rule,), finding.layers) for finding in reported)
     return Said(tuple(verdicts), tuple(f"{skip.rule}: {skip.reason}" for skip in diagnosis.skipped))
