@@ -118,7 +118,7 @@ def record_all(jobs: Iterable[Job], num_processes: int = 2) -> Iterator[dict[str
     done: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     num_processes = max(1, min(num_processes, len(jobs)))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # sums are then the same however many runs are made at once
     for _ in range(num_processes):
         threading.Thread(target=_work, args=(waiting, done), daemon=True).start()
     for _ in jobs:

@@ -64,15 +64,17 @@ class Said:
 
 
 def is_named(layer: str, pattern: str) -> bool:
-    """Whether a pattern matches the path of a layer, or its last part, or the path without the model's name.
+    """Whether a pattern matches the path of a layer, with or without what is before it, or of one that it is part of.
 
     >>> is_named("model/encoder/dense_1", "dense_*"), is_named("model/encoder/dense_1", "encoder/*")
     (True, True)
-    >>> is_named("model/encoder/dense_1", "encoder")
-    False
+    >>> is_named("model/recurrence/lstm_cell", "recurrence"), is_named("model/recurrence/lstm_cell", "model")
+    (True, False)
     """
     parts = layer.split("/")
-    return any(fnmatch.fnmatchcase("/".join(parts[start:]), pattern) for start in range(len(parts)))
+    whole = ["/".join(parts[start:]) for start in range(len(parts))]
+    around = ["/".join(parts[start:end]) for start in range(1, len(parts)) for end in range(start + 1, len(parts))]
+    return any(fnmatch.fnmatchcase(path, pattern) for path in (*whole, *around))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,10 +129,13 @@ def read(program: Program, seed: int, out: pathlib.Path) -> Scored | None:
 
 
 def ours(run_dir: pathlib.Path) -> Said:
-    """What gradwatch says of a log: its findings of severity warning and error."""
+    """What gradwatch says of a log: its findings of severity warning and error; of no log it says nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", gradwatch.GradientWarning)
-        diagnosis = gradwatch.diagnose(gradwatch.load(run_dir))
+        try:
+            diagnosis = gradwatch.diagnose(gradwatch.load(run_dir))
+        except (FileNotFoundError, gradwatch.LogFormatError) as error:
+            return Said((), (f"there is no log: {error}",))
     reported = [finding for finding in diagnosis.findings if finding.severity >= gradwatch.Severity.WARNING]
     verdicts = (Verdict(finding.message, (finding.rule,), finding.layers) for finding in reported)
     return Said(tuple(verdicts), tuple(f"{skip.rule}: {skip.reason}" for skip in diagnosis.skipped))

@@ -193,3 +193,13 @@ def test_same_words_are_one_verdict_with_all_layers():
     verdicts = PEERS["SageMaker Debugger"](recording(variable=every(mean_abs=1e-8))).verdicts
     assert [verdict.said for verdict in verdicts] == ["VanishingGradient"]
     assert verdicts[0].layers == PATHS
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_no_loss_among_the_metrics_is_no_bad_loss(name):
+    assert PEERS[name](recording(epoch=every(loss=None))).verdicts == ()
+
+
+@pytest.mark.parametrize("name", ["DeepDiagnosis", "DeepLocalize"])
+def test_mean_of_a_softmax_never_changes(name):
+    assert PEERS[name](recording(layer=first_layer(activation="softmax", mean=0.1))).verdicts == ()

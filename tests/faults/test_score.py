@@ -2,7 +2,7 @@ import json
 
 import pytest
 from faults import tiny
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gradwatch
@@ -100,6 +100,7 @@ def test_groups_and_peers_are_counted_apart():
     assert list(score.by_group(runs[:1])) == ["published", "all"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from([FAULTY, HEALTHY]), st.booleans(), st.lists(st.sampled_from(RULES), unique=True)),
@@ -124,6 +125,7 @@ def test_figures_are_those_of_counting_by_hand(entries):
     assert got.required.count <= got.detected.count
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc_1", min_size=1), min_size=1, max_size=4), st.integers(0, 3))
 def test_layer_matches_itself_without_what_is_before_it(parts, start):
     path = "/".join(parts)
@@ -158,6 +160,11 @@ def test_log_is_judged_anew_and_an_info_is_no_finding(tmp_path, monkeypatch, sev
     said = score.ours(tmp_path / "log")
     assert said.verdicts == (() if severity == "info" else (Verdict("m", ("R",), ("a/b",)),))
     assert said.not_judged == ("S: why",)
+
+
+def test_without_a_log_nothing_is_said(tmp_path):
+    assert score.ours(tmp_path / "log").verdicts == ()
+    assert "there is no log" in score.ours(tmp_path / "log").not_judged[0]
 
 
 def test_collect_refuses_two_programs_of_one_name(tmp_path, monkeypatch):

@@ -1,13 +1,19 @@
 import functools
+import itertools
+import math
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from faults import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import gradwatch
 from benchmarks.faults.peers.evidence import Recording
-from benchmarks.faults.peers.witness import Witness
+from benchmarks.faults.peers.witness import LOOKS_AT_ONE_PACE, Witness, _Pace
 from benchmarks.faults.program import FAULTY, Program
 
 
@@ -119,6 +125,15 @@ def recording_of(train):
     return watched(train)[1]
 
 
+def test_log_of_a_watch_beside_it_is_the_same():
+    logs = []
+    for others in ([], [Witness()]):
+        watch = gradwatch.GradientWatch()
+        trained_by(several_fits).run(0, [watch, *others])
+        logs.append(watch.log.wide("grad_norm"))
+    pd.testing.assert_frame_equal(*logs)
+
+
 def test_sees_gradients_layers_and_epochs():
     recording = recording_of(several_fits)
     assert recording.not_seen == []
@@ -167,13 +182,14 @@ def test_own_step_has_no_gradient_by_compute_loss():
     assert not any(look.with_grad for look in recording.looks)
 
 
-def test_many_looks_get_farther_apart():
-    def train(run):
-        run.fit(dense(run), *tiny.data(run, 8), batch_size=8, epochs=200)
-
-    recording = recording_of(train)
-    assert 40 < len(recording.epoch_looks) < 100
-    assert recording.epoch_looks[-1].epoch == 199
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 5), st.integers(0, 5000))
+def test_many_looks_get_farther_apart(every, count):
+    pace = _Pace(every)
+    due = [number for number in range(count) if pace.is_due(number)]
+    assert due[:20] == list(range(0, min(count, 20 * every), every))
+    assert len(due) <= LOOKS_AT_ONE_PACE * (1 + math.log2(1 + count))
+    assert all(later - earlier >= every for earlier, later in itertools.pairwise(due))
 
 
 def test_recording_survives_json():

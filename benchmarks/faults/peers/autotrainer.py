@@ -43,7 +43,7 @@ def judge(recording: Recording) -> Judgement:
         reasons.append("what needs an accuracy: there is none")
     for number, epoch in enumerate(recording.epochs):
         look = looks.get(number)
-        if _is_broken(look) or is_bad(epoch.loss) or epoch.loss >= HUGE_LOSS:
+        if _is_broken(look) or is_bad(epoch.loss) or (epoch.loss or 0) >= HUGE_LOSS:
             verdict = Verdict("exploding gradient: NaN or Inf", (*NONFINITE, "ExplodingGradient"))
             return Judgement((verdict,), tuple(reasons))
         if look is not None:

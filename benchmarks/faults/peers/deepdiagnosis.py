@@ -71,7 +71,7 @@ def _unchanged_layers(recording: Recording, look: Look) -> Iterator[Verdict]:
     looks = [before for before in recording.epoch_looks if look.epoch - CHECKS_EACH < before.epoch <= look.epoch]
     for path in list(look.layers)[:-1]:
         means = {before.layers[path].mean for before in looks if path in before.layers}
-        if len(looks) > 1 and len(means) == 1:
+        if len(looks) > 1 and len(means) == 1 and look.layers[path].activation != "softmax":
             yield Verdict("unchanged weight: layer output", ("UnchangedVariable", "StalledLoss"), (path,))
 
 
@@ -79,7 +79,7 @@ def _of_metrics(recording: Recording, epoch: int) -> Iterator[Verdict]:
     epochs = recording.epochs[: epoch + 1]
     if is_bad(epochs[-1].loss):
         yield Verdict("invalid loss", NONFINITE)
-    if len(epochs) % CHECKS_EACH == 0 and len({e.loss for e in epochs[-CHECKS_EACH:]}) == 1:
+    if len(epochs) % CHECKS_EACH == 0 and len({e.loss for e in epochs[-CHECKS_EACH:]} - {None}) == 1:
         yield Verdict("loss not decreasing", ("StalledLoss",))
     accuracy = epochs[-1].accuracy
     if accuracy is not None and (is_bad(accuracy) or accuracy == 0):

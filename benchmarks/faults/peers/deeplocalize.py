@@ -45,7 +45,7 @@ def _errors(looks: list[Look]) -> Iterator[Verdict]:
             yield Verdict("error forward: NaN or Inf", NONFINITE, (path,))
         if _is_often_zero(means):
             yield Verdict("error forward: zero", ("DeadUnits", "ZeroGradient"), (path,))
-        if _is_constant(means):
+        if _is_constant(means) and layer.activation != "softmax":  # whose mean is the same whatever it is given
             yield Verdict("error forward: unchanged", ("StalledLoss", "UnchangedVariable"), (path,))
     if is_bad(now.loss):
         yield Verdict("error in the loss", NONFINITE)

@@ -119,12 +119,12 @@ class Epoch:
     """What `fit` itself says of an epoch.
 
     Args:
-        loss: The loss.
+        loss: The loss; `None` where there is no metric of that name.
         accuracy: The accuracy, in the metrics or else on the sample; `None` where there is none.
         learning_rate: The learning rate.
     """
 
-    loss: float = NAN
+    loss: float | None = None
     accuracy: float | None = None
     learning_rate: float = NAN
 

@@ -35,6 +35,8 @@ _ACTIVATION_LAYERS = (
     keras.layers.RNN,
 )
 _CLASSIFIES = ("crossentropy", "hinge")
+_REASON = 200
+"""Characters of an error that are kept."""
 
 
 class Witness(keras.callbacks.Callback):
@@ -83,7 +85,7 @@ class Witness(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes note of what `fit` says, and looks, if it is time; at the last epoch in any case."""
         logs = logs or {}
-        seen = Epoch(loss=float(logs.get("loss", np.nan)), learning_rate=_learning_rate(self.model))
+        seen = Epoch(loss=logs.get("loss"), learning_rate=_learning_rate(self.model))
         self.recording.epochs.append(seen)
         named = [value for name, value in logs.items() if "acc" in name and not name.startswith("val_")]
         seen.accuracy = float(named[0]) if named else None
@@ -123,7 +125,7 @@ class Witness(keras.callbacks.Callback):
         try:
             yield
         except Exception as error:
-            reason = f"{of}: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            reason = f"{of}: {type(error).__name__}: {' '.join(str(error).split())[:_REASON]}"
             if reason not in self.recording.not_seen:
                 self.recording.not_seen.append(reason)
         finally:
