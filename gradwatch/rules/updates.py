@@ -26,8 +26,8 @@ class UpdateTooLarge(Rule):
     reported when
 
     * the median of `ratio[:, v]` over the looks after the first `warm_up` is above `ratio`; or
-    * it was above `burst` at `min_looks` of the first 20 looks, and the loss did not fall by `gain` of itself: the
-      first steps have thrown the weights to where nothing is learned any more.
+    * it was above `burst` at one of the first five looks, though the matrix did not start as zeros, and the loss did
+      not fall by `gain` of itself: the first steps have thrown the weights to where nothing is learned any more.
 
     Where a NaN or Inf follows, the finding is an error.
 
@@ -53,7 +53,7 @@ class UpdateTooLarge(Rule):
     precedence: ClassVar[int] = -4
 
     ratio: float = 0.1
-    burst: float = 0.5
+    burst: float = 1.0
     gain: float = 0.1
     warm_up: int = 3
     min_looks: int = 3
@@ -67,7 +67,7 @@ class UpdateTooLarge(Rule):
                 raise Skip(f"Too few looks at the updates: needs {self.warm_up + self.min_looks}, has {len(ratios)}.")
             typical, threshold = _median(late), self.ratio
             if not (typical > self.ratio).any() and not summary.gain(segment) > self.gain:
-                typical, threshold = self._burst(ratios[:20]), self.burst
+                typical, threshold = _burst(ratios[:5]), self.burst
             large = np.flatnonzero(typical > threshold)
             if len(large):
                 order = large[np.argsort(-typical[large], kind="stable")]
@@ -84,11 +84,6 @@ class UpdateTooLarge(Rule):
                     threshold=threshold,
                     severity=Severity.ERROR if ruined else Severity.WARNING,
                 )
-
-    def _burst(self, early: summary.FloatArray) -> summary.FloatArray:
-        """The ratio that each variable had at `min_looks` of some looks at least, 0 for one that had fewer."""
-        known = np.where(np.isfinite(early), early, 0.0)
-        return np.sort(known, axis=0)[-self.min_looks] if len(known) >= self.min_looks else np.zeros(early.shape[1])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -214,6 +209,11 @@ def _ratios(log: Log, segment: Segment) -> tuple[npt.NDArray[np.int64], summary.
         ratios[:, ~is_matrix] = np.nan
     known = np.isfinite(ratios).any(axis=1)
     return rows[known], ratios[known]
+
+
+def _burst(early: summary.FloatArray) -> summary.FloatArray:
+    """The largest of the first ratios of each variable, 0 for one that has none at first, as it starts as zeros."""
+    return np.where(np.isfinite(early[0]), np.where(np.isfinite(early), early, 0.0).max(axis=0), 0.0)
 
 
 def _median(table: summary.FloatArray) -> summary.FloatArray:
