@@ -54,7 +54,7 @@ class UpdateTooLarge(Rule):
 
     ratio: float = 0.1
     burst: float = 1.0
-    gain: float = 0.1
+    gain: float = 0.5
     warm_up: int = 3
     min_looks: int = 3
 
