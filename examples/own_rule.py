@@ -65,7 +65,7 @@ def test_a_hit_and_a_miss() -> None:
 
 def train() -> gradwatch.GradientWatch:
     """Trains with the rule beside those of gradwatch."""
-    watch = gradwatch.GradientWatch(rules=(*gradwatch.RULES, NoisyGradient(spread=0.3)))
+    watch = gradwatch.GradientWatch(rules=(*gradwatch.RULES, NoisyGradient()))
     quickstart.build_model().fit(*digits.load(), epochs=2, verbose=0, callbacks=[watch])
     return watch
 

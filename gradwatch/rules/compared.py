@@ -15,6 +15,9 @@ from gradwatch.rules.base import Finding, Rule, Skip, listed
 
 Indices = npt.NDArray[np.int64]
 
+UNSEEN = "the forward pass is not seen under XLA, in `run_eagerly`, on replicas, and inside of loops and functions"
+"""Why something of the forward pass may be unknown."""
+
 
 def judgeable(log: Log, min_steps: int, *, min_steps_before_nan: int | None = None) -> Iterator[Segment]:
     """The segments with enough finite steps.
@@ -104,13 +107,14 @@ class Looks:
     values: npt.NDArray[np.float64]
 
 
-def looks_of(log: Log, statistic: str, otherwise: str) -> dict[int, Looks]:
+def looks_of(log: Log, statistic: str, otherwise: str, *, beside: str = "") -> dict[int, Looks]:
     """A number that is taken on a schedule, for the variables that have it, by index and in model order.
 
     Args:
         log: The log.
         statistic: Name of the number.
         otherwise: Why there may be none although it was asked for.
+        beside: Another number; where that is there, it is known that there is nothing to take this one of.
 
     Raises:
         Skip: If there is none.
@@ -127,6 +131,8 @@ def looks_of(log: Log, statistic: str, otherwise: str) -> dict[int, Looks]:
             rows = known[looked, column]
             found.setdefault(segment.variables[column], []).append(Looks(steps[rows], table[rows, column]))
     if not found:
+        if beside and any(np.isfinite(summary.values(segment, beside)).any() for segment in log.segments):
+            return {}
         taken = any(statistic in segment.values for segment in log.segments)
         raise Skip(f"There is no `{statistic}`: {otherwise}." if taken else f"`{statistic}` was not taken.")
     return {index: _in_step_order(found[index]) for index in sorted(found)}

@@ -12,7 +12,7 @@ from gradwatch import summary
 from gradwatch.log import Log
 from gradwatch.records import Output
 from gradwatch.rules.base import Finding, Rule, Severity, Skip
-from gradwatch.rules.compared import looks_of
+from gradwatch.rules.compared import UNSEEN, looks_of
 
 _PROBABILITIES = ("categoricalcrossentropy", "sparsecategoricalcrossentropy", "binarycrossentropy")
 _RANGES = {
@@ -68,7 +68,7 @@ class InputScale(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields at most one finding; its value is the size of inputs or targets."""
-        looks = looks_of(log, "input_rms", "no layer with a kernel was seen in the traced step")
+        looks = looks_of(log, "input_rms", UNSEEN)
         first = next(iter(looks))
         size = float(np.median(looks[first].values[:20]))
         layer = log.variable_infos[first].layer

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradwatch.log import Log
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed
-from gradwatch.rules.compared import activations_of, last_step, looks_of
+from gradwatch.rules.compared import UNSEEN, activations_of, last_step, looks_of
 
 _RELUS = ("relu", "relu6")
 
@@ -113,7 +113,7 @@ class SaturatedActivation(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding; its value is the largest share."""
-        looks = looks_of(log, "saturation", "the step has no sigmoid or tanh after a layer that could be seen")
+        looks = looks_of(log, "saturation", f"{UNSEEN}, and there may be a sigmoid or tanh", beside="input_rms")
         ending = log.info.output
         flat = {}
         for index, table in looks.items():
@@ -129,8 +129,8 @@ class SaturatedActivation(Rule):
             layers = list(flat)
             activation = activations_of(log).get(layers[0], "the activation")
             yield self.finding(
-                f"{flat[layers[0]]:.0%} of the activations of {layers[0]} sit where {activation} is flat, so next to no "
-                f"gradient passes through it{_others(layers[1:])}.",
+                f"{flat[layers[0]]:.0%} of the activations of {layers[0]} sit where {activation} is flat, so next to "
+                f"no gradient passes through it{_others(layers[1:])}.",
                 variables=[info.path for info in log.variable_infos if info.layer in flat],
                 layers=layers,
                 steps=(min(int(looks[i].steps[0]) for i in looks), last_step(log)),

@@ -22,12 +22,19 @@ _MISSING = "`update_norm` and `weight_norm` were not taken"
 class UpdateTooLarge(Rule):
     """Updates are so large against the weights that a step overshoots: the learning rate is too high.
 
-    Let `ratio[t, v] = update_norm / weight_norm` of weight matrix `v` at look `t`; it is reported when its median over
-    the looks after the first `warm_up` is above `ratio`. Around 1e-3 is usual. Where a NaN or Inf follows, the finding
-    is an error.
+    Let `ratio[t, v] = update_norm / weight_norm` of weight matrix `v` at look `t`. Around 1e-3 is usual. A matrix is
+    reported when
+
+    * the median of `ratio[:, v]` over the looks after the first `warm_up` is above `ratio`; or
+    * it was above `burst` at one of the first five looks, though the matrix did not start as zeros, and the loss did
+      not fall by `gain` of itself: the first steps have thrown the weights to where nothing is learned any more.
+
+    Where a NaN or Inf follows, the finding is an error.
 
     Args:
         ratio: Share of the weights above which an update is too large.
+        burst: Share of the weights above which the first updates are too large.
+        gain: Share by which the loss has to fall for large first updates to be right.
         warm_up: Number of first looks to leave out: small weights grow quickly at first.
         min_looks: Number of looks to have after them.
 
@@ -46,6 +53,8 @@ class UpdateTooLarge(Rule):
     precedence: ClassVar[int] = -4
 
     ratio: float = 0.1
+    burst: float = 1.0
+    gain: float = 0.5
     warm_up: int = 3
     min_looks: int = 3
 
@@ -56,8 +65,10 @@ class UpdateTooLarge(Rule):
             late = ratios[self.warm_up :]
             if len(late) < self.min_looks:
                 raise Skip(f"Too few looks at the updates: needs {self.warm_up + self.min_looks}, has {len(ratios)}.")
-            typical = _median(late)
-            large = np.flatnonzero(typical > self.ratio)
+            typical, threshold = _median(late), self.ratio
+            if not (typical > self.ratio).any() and not summary.gain(segment) > self.gain:
+                typical, threshold = _burst(ratios[:5]), self.burst
+            large = np.flatnonzero(typical > threshold)
             if len(large):
                 order = large[np.argsort(-typical[large], kind="stable")]
                 infos = [log.variable_infos[segment.variables[column]] for column in order]
@@ -70,7 +81,7 @@ class UpdateTooLarge(Rule):
                     layers=[info.layer for info in infos],
                     steps=(int(segment.steps["step"][rows[0]]), int(segment.steps["step"][rows[-1]])),
                     value=float(typical[large].max()),
-                    threshold=self.ratio,
+                    threshold=threshold,
                     severity=Severity.ERROR if ruined else Severity.WARNING,
                 )
 
@@ -148,6 +159,8 @@ class UnchangedVariable(Rule):
         "at constraints or assignments that put the variable back."
     )
 
+    yields_to: ClassVar[frozenset[str]] = frozenset({"VanishingGradient"})
+
     min_looks: int = 10
 
     def check(self, log: Log) -> Iterator[Finding]:
@@ -191,11 +204,16 @@ def _ratios(log: Log, segment: Segment) -> tuple[npt.NDArray[np.int64], summary.
     taken = np.isfinite(segment.values["update_norm"]).any(axis=1) & segment.steps["applied"]
     rows = np.flatnonzero(taken)
     ratios = summary.update_ratio(log, segment.take(rows))
-    others = np.ones(ratios.shape[1], bool)
-    others[np.concatenate([*summary.weight_layers(log, segment).values()])] = False
-    ratios[:, others] = np.nan
+    is_matrix = np.array([len(log.variable_infos[index].shape) >= 2 for index in segment.variables])
+    if is_matrix.any():
+        ratios[:, ~is_matrix] = np.nan
     known = np.isfinite(ratios).any(axis=1)
     return rows[known], ratios[known]
+
+
+def _burst(early: summary.FloatArray) -> summary.FloatArray:
+    """The largest of the first ratios of each variable, 0 for one that has none at first, as it starts as zeros."""
+    return np.where(np.isfinite(early[0]), np.where(np.isfinite(early), early, 0.0).max(axis=0), 0.0)
 
 
 def _median(table: summary.FloatArray) -> summary.FloatArray:

@@ -11,7 +11,7 @@ from programs import identical, oracle
 import gradwatch
 from gradwatch import schema
 from matrix.row import Run, Spy, Traced
-from matrix.rows import ROWS
+from matrix.rows import chosen
 
 pytestmark = pytest.mark.matrix
 
@@ -60,7 +60,7 @@ class Runs:
         return run
 
 
-@pytest.fixture(scope="module", params=ROWS, ids=str)
+@pytest.fixture(scope="module", params=chosen(), ids=str)
 def runs(request):
     if request.param.needs and not hasattr(keras.optimizers, request.param.needs):
         pytest.skip(f"this Keras has no {request.param.needs}")

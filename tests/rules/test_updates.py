@@ -89,3 +89,10 @@ def test_a_log_without_any_statistic():
         with pytest.raises(Skip):
             findings_of(rule, log)
     assert dataclasses.is_dataclass(RULES[0])
+
+
+def test_first_updates_that_throw_the_weights_away():
+    burst = {"dense/kernel": np.where(STEPS < 5, 4.0, 0.0)}
+    (finding,) = findings_of(UpdateTooLarge(), synthetic_log(update_norm=burst, loss=2.3))
+    assert (finding.variables, finding.value, finding.threshold) == (("dense/kernel",), 4.0, 1.0)
+    assert findings_of(UpdateTooLarge(), synthetic_log(update_norm=burst, loss=np.linspace(1, 0.1, 60))) == ()
