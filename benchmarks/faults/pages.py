@@ -1,7 +1,7 @@
 """Makes the pictures, the quoted findings and the tables of thresholds of docs/rules from real runs.
 
-Each rule has a program that shows it: one of the benchmark, or one of those at the end of this module. No program that is
-held back is taken. What stands between markers in a page is replaced, all else is written by hand.
+Each rule has a program that shows it: one of the benchmark, or one of this module. No program that is held back
+is taken. What stands between markers in a page is replaced, all else is written by hand.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ import tensorflow as tf
 from keras import layers
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import gradwatch
 from benchmarks.faults import recording
 from benchmarks.faults.program import FAULTY, Program, Run
 from benchmarks.faults.programs import own_data
-from gradwatch import plots
+from gradwatch import plots, rules
 from gradwatch.plots import canvas
+from gradwatch.plots.depth_profile import name_layers
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "rules"
@@ -173,13 +175,34 @@ def of_steps(name: str, title: str, *, log_scale: bool = False) -> Draw:
 
 def weight_norms(log: gradwatch.Log, run: Run, ax: Axes) -> None:
     """Draws the norms of the weights, with crosses where one is NaN."""
-    table = log.wide("weight_norm").iloc[:, :]
+    table = log.wide("weight_norm")
     table = table[table.notna().any(axis=1)]
     for color, (name, values) in zip(canvas.PALETTE, table.items(), strict=False):
         bad = ~np.isfinite(values)
         ax.plot(values.index, values, color=color, marker=".", label=name + (" (NaN)" if bad.any() else ""))
         canvas.mark_top(ax, values.index[bad], "")
     _finish(ax, "Norm of each weight; crosses: NaN", table.index)
+
+
+def dead_shares(log: gradwatch.Log, run: Run, ax: Axes) -> None:
+    """Draws the share of dead units of each layer at the last look, in the order of the model."""
+    shares = log.wide("dead_fraction").dropna(how="all").dropna(how="all", axis=1).iloc[-1]
+    high = shares >= rules.DeadUnits.share
+    ax.bar(range(len(shares)), shares, color=[canvas.ALARM if bad else canvas.PALETTE[0] for bad in high])
+    ax.axhline(rules.DeadUnits.share, color=canvas.MUTED, linestyle=":")
+    ax.set_title(f"Share of dead units of each layer at step {shares.name}; dotted: the threshold", loc="left")
+    name_layers(ax, [name.rpartition("/")[0] for name in shares.index])
+
+
+def bad_entries(log: gradwatch.Log, run: Run, ax: Axes) -> None:
+    """Draws how many entries of each batch are NaN or Inf, and marks the steps whose gradients are."""
+    steps = np.concatenate([segment.steps["step"] for segment in log.segments])
+    counts = np.concatenate([segment.steps["nonfinite_inputs"] for segment in log.segments])
+    ax.bar(steps, counts, color=canvas.PALETTE[0], label="in the batch")
+    canvas.mark_top(ax, log.steps()["step"][~np.isfinite(log.steps()["global_norm"])], "in the gradient")
+    ax.set_ylim(0, 1.4 * counts.max())
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _finish(ax, "Entries that are NaN or Inf", steps)
 
 
 def history(log: gradwatch.Log, run: Run, ax: Axes) -> None:
@@ -202,40 +225,48 @@ def _by(plot: Callable[..., Any], **options: Any) -> Draw:
     return lambda log, run, ax: plot(log, ax, **options)
 
 
-def train_cosine(run: Run) -> None:
+def train_short_decay(run: Run) -> None:
     """Classifies digits; the decay is told the steps of one epoch in place of those of all."""
     x, y = own_data.digit_rows()
     model = keras.Sequential(
         [keras.Input((64,)), layers.Dense(32, "relu", name="hidden"), layers.Dense(10, "softmax", name="classes")]
     )
-    rate = keras.optimizers.schedules.CosineDecay(1e-2, decay_steps=len(x) // 32)
+    rate = keras.optimizers.schedules.PolynomialDecay(1e-1, decay_steps=len(x) // 32, end_learning_rate=0.0)
     model.compile(keras.optimizers.SGD(rate), CROSS_ENTROPY, jit_compile=False)
-    run.fit(model, x, y, epochs=6, batch_size=32)
+    run.fit(model, x, y, epochs=30, batch_size=32)
 
 
-def train_heavy_ball(run: Run) -> None:
-    """Classifies wines with a momentum of 0.99."""
-    x, y = own_data.wines()
+def train_sorted_rows(run: Run) -> None:
+    """Tells benign tumours, whose rows come in the order of their labels."""
+    x, y = own_data.tumours()
+    order = np.argsort(y[:, 0], kind="stable")
     model = keras.Sequential(
-        [keras.Input((13,)), layers.Dense(16, "tanh", name="hidden"), layers.Dense(3, "softmax", name="classes")]
+        [keras.Input((30,)), layers.Dense(16, "relu", name="hidden"), layers.Dense(1, "sigmoid", name="benign")]
     )
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.99), CROSS_ENTROPY, jit_compile=False)
-    run.fit(model, x, y, epochs=20, batch_size=16)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "binary_crossentropy", jit_compile=False)
+    run.fit(model, x[order], y[order], epochs=7, batch_size=32, shuffle=False)
 
 
-def train_shuffled(run: Run) -> None:
-    """Classifies digits whose labels were shuffled apart from their rows."""
-    x, y = own_data.digit_rows()
-    model = keras.Sequential([keras.Input((64,)), layers.Dense(10, "softmax", name="classes")])
-    model.compile(keras.optimizers.SGD(0.01), CROSS_ENTROPY, jit_compile=False)
-    run.fit(model, x - x.mean(axis=0), run.rng.permutation(y), epochs=4, batch_size=32)
+def train_shuffled_labels(run: Run) -> None:
+    """Tells benign tumours by labels that have nothing to do with the rows."""
+    x, y = own_data.tumours()
+    small = keras.initializers.RandomNormal(stddev=0.05)
+    model = keras.Sequential(
+        [
+            keras.Input((30,)),
+            layers.Dense(16, "tanh", name="hidden"),
+            layers.Dense(1, "sigmoid", kernel_initializer=small, name="benign"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.01), "binary_crossentropy", jit_compile=False)
+    run.fit(model, x, run.rng.integers(0, 2, y.shape).astype("float32"), epochs=10, batch_size=32)
 
 
 class KernelsOnly(keras.Model):
     """A classifier whose step was to decay kernels and not biases, and gives its optimizer no bias at all."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(name="classifier")
         self.hidden = layers.Dense(32, "relu", name="hidden")
         self.classes = layers.Dense(10, "softmax", name="classes")
 
@@ -270,13 +301,19 @@ OWN = {
     program.name: program
     for program in (
         _own(
-            train_cosine,
-            "cosine_of_one_epoch",
-            "A cosine decay is told the steps of one epoch, so the learning rate is 0 in the five that follow.",
+            train_short_decay,
+            "short_decay",
+            "The decay of the learning rate is told the steps of one epoch; in the 29 that follow the rate is 0.",
         ),
-        _own(train_heavy_ball, "heavy_ball", "A momentum of 0.99 overshoots each valley of the loss."),
         _own(
-            train_shuffled, "shuffled_labels", "The labels were shuffled, the rows were not: there is nothing to learn."
+            train_sorted_rows,
+            "sorted_rows",
+            "The rows are sorted by their labels and not shuffled: each epoch learns one class and forgets the other.",
+        ),
+        _own(
+            train_shuffled_labels,
+            "random_labels",
+            "The labels have nothing to do with the rows, as after a shuffle of one and not the other.",
         ),
         _own(
             train_kernels_only,
@@ -291,28 +328,32 @@ SHOWN = {
     "VanishingGradient": Shown("twelve_small_sigmoids", _by(plots.depth_profile), 4.0),
     "ExplodingGradient": Shown("zhang_ips17_quadratic_features", _by(plots.norms)),
     "ZeroGradient": Shown("zero_kernels", _by(plots.heatmap)),
-    "DeadUnits": Shown(
-        "autotrainer_dying_relu_34_layers", signal("dead_fraction", "Share of dead units", threshold=0.5)
-    ),
+    "DeadUnits": Shown("autotrainer_dying_relu_34_layers", dead_shares),
     "SaturatedActivation": Shown(
-        "large_tanh_kernels", signal("saturation", "Share of activations on flat parts", threshold=0.5)
+        "large_tanh_kernels",
+        signal("saturation", "Share of activations on flat parts", threshold=rules.SaturatedActivation.share),
     ),
     "NonFiniteGradient": Shown("keras9097_siamese_sqrt_zero", _by(plots.nonfinite), 2.4),
     "NonFiniteLoss": Shown("cross_entropy_bare_log", of_steps("loss", "Loss of each batch")),
     "NonFiniteWeight": Shown("unit_rows_of_padding", weight_norms),
     "LossScaleCollapse": Shown("sharp_likelihood_half_precision", of_steps("loss_scale", "Loss scale", log_scale=True)),
-    "NonFiniteInput": Shown("missing_values", _by(plots.heatmap)),
+    "NonFiniteInput": Shown("missing_values", bad_entries, 2.6),
     "UpdateTooLarge": Shown("zhang_ips5_linear_regression_diverges", _by(plots.update_ratio)),
     "UpdateTooSmall": Shown("tumours_tiny_rate", _by(plots.update_ratio)),
-    "UnchangedVariable": Shown("cosine_of_one_epoch", _by(plots.update_ratio)),
-    "UnstableLoss": Shown("heavy_ball", of_steps("loss", "Loss of each batch", log_scale=True)),
-    "StalledLoss": Shown("shuffled_labels", of_steps("loss", "Loss of each batch")),
+    "UnchangedVariable": Shown("short_decay", _by(plots.update_ratio)),
+    "UnstableLoss": Shown("sorted_rows", of_steps("loss", "Loss of each batch", log_scale=True)),
+    "StalledLoss": Shown("random_labels", of_steps("loss", "Loss of each batch")),
     "DetachedVariable": Shown("stopped_encoder", _by(plots.heatmap)),
     "UnoptimizedVariable": Shown("kernels_only", _by(plots.heatmap)),
     "NoTrainableVariables": Shown("keras4674_frozen_model", history, 2.6),
     "InputScale": Shown(
         "raw_households",
-        signal("input_rms", "Root mean square of what each layer multiplies", threshold=30.0, log_scale=True),
+        signal(
+            "input_rms",
+            "Root mean square of what each layer multiplies",
+            threshold=rules.InputScale.inputs,
+            log_scale=True,
+        ),
     ),
     "OutputActivation": Shown("tumours_softmax_of_one", of_steps("loss", "Loss of each batch")),
 }
