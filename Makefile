@@ -14,7 +14,7 @@ OLDEST ?= -m "not slow"
 NEWEST ?= -m "not slow" --ignore tests/recording
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-sweeps test-all test-oldest test-newest lint format bench bench-log faults matrix picture clean
+.PHONY: help demo test test-sweeps test-all test-oldest test-newest lint format bench bench-log faults rule-pages matrix picture clean
 
 help:            ## what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -54,6 +54,9 @@ bench-log: $(VENV)/.test   ## measure what a log of 10 million records costs; wr
 
 faults: $(VENV)/.test   ## train programs that train badly and well, score what is said of them; writes runs/faults/score.md
 	$(BIN)/python -m benchmarks.faults $(ARGS)
+
+rule-pages: $(VENV)/.test   ## draw the pictures of docs/rules anew, and quote what is found, from a run for each rule
+	$(BIN)/python -m benchmarks.faults.pages $(ARGS)
 
 matrix: $(VENV)/.test   ## write docs/matrix.md, the table of what is tested, anew
 	PYTHONPATH=tests $(BIN)/python -m matrix.table
