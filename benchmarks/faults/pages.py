@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # sums are then the same on each machine of a kind
 
 import click
 import keras
@@ -70,6 +69,7 @@ def page_of(rule: gradwatch.Rule) -> pathlib.Path:
 @click.option("--only", "codes", metavar="CODE", multiple=True, help="Only these rules, by code or name.")
 def main(codes: tuple[str, ...]) -> None:
     """Runs the programs and renews the pages; the exit status is 1 if a rule was not found in its run."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)  # sums are then the same, however busy the machine is
     failed = []
     for rule in gradwatch.RULES:
         if codes and not {rule.code, rule.name} & set(codes):
