@@ -28,11 +28,11 @@ class ExplodingGradient(Rule):
     wakes up. Layer `l` is reported when, in this order,
 
     * `rms[t, l] > ratio * reference[t, l]` and `rms[t, l] > floor` for `sustained` successive steps, or at `share` of
-      all steps, or right before a gradient becomes NaN or Inf, which makes it an error; single spikes of a noisy loss
-      are let pass; or
+      all steps, or right before a gradient becomes NaN or Inf, which makes it an error, or before that of half of the
+      layers becomes zero; single spikes of a noisy loss are let pass; or
     * over the last `window` steps the median of `rms[:, l]` is larger than `multiple` times that of most layers, and
       larger than `floor`; or
-    * that median is larger than `absolute`.
+    * that median, or the one over the first `window` steps, is larger than `absolute`.
 
     Args:
         ratio: Growth above which a layer is reported.
@@ -87,7 +87,8 @@ class ExplodingGradient(Rule):
         high = (rms > self.ratio * reference) & (rms > self.floor)  # [finite, layers]
         ends_bad = rows + 1 < np.append(rows[1:], segment.num_steps)
         if high.any(axis=1).mean() < self.share:
-            high &= self._lasting(np.asarray(high.any(axis=1)), ends_bad=ends_bad)[:, None]
+            many_zero = np.append((rms[1:] == 0).mean(axis=1) >= 0.5, False) & ((rms == 0).mean(axis=1) < 0.5)
+            high &= self._lasting(np.asarray(high.any(axis=1)), ends_bad=ends_bad | many_zero)[:, None]
         hits = np.flatnonzero(high.any(axis=1))
         if not len(hits):
             return []
@@ -115,6 +116,8 @@ class ExplodingGradient(Rule):
         if middle > 0 and above.any():
             what = f"is far larger than in other layers: {above.max():.1e} against {middle:.1e}"
             return [self._finding(log, segment, span, above / middle, what, self.multiple)]
+        if not (typical > self.absolute).any():
+            typical, span = np.median(rms[: self.window], axis=0), rows[: self.window]
         above = np.where(typical > self.absolute, typical, 0)
         what = f"is huge: {typical.max():.1e}"
         return [self._finding(log, segment, span, above, what, self.absolute)] if above.any() else []
@@ -134,4 +137,5 @@ class ExplodingGradient(Rule):
     ) -> Finding:
         worst = np.argsort(-excess, kind="stable")
         suspects = worst[excess[worst] > 0]
-        return layers_finding(self, log, segment, rows, suspects, what, (float(excess.max()), threshold))
+        finding = layers_finding(self, log, segment, rows, suspects, what, (float(excess.max()), threshold))
+        return dataclasses.replace(finding, severity=Severity.WARNING)
