@@ -46,18 +46,25 @@ def layers(log: Log, segment: Segment) -> Layers:
 def weight_layers(log: Log, segment: Segment) -> Layers:
     """The layers to compare with each other: those that have a weight matrix, each with its matrices only.
 
-    Biases, normalization scales and other vectors are left out: their gradient is a sum over whatever they are added to
-    or multiplied with, and is right to be next to zero before a normalization or in the key projection of an attention.
-    Where fewer than two layers have a matrix, all layers count, with all of their variables.
+    Biases (of whatever rank), normalization scales and other vectors are left out: their gradient is a sum over
+    whatever they are added to or multiplied with, and is right to be next to zero before a normalization or in the key
+    projection of an attention. Where fewer than two layers have a matrix, all layers count, with all of their
+    variables.
 
     Returns:
         The layers in model order, as `layers`.
     """
     every = layers(log, segment)
-    rank = np.array([len(log.variable_infos[index].shape) for index in segment.variables], dtype=np.int64)
-    matrices = {layer: columns[rank[columns] >= 2] for layer, columns in every.items()}
+    is_matrix = matrices_of(log, segment)
+    matrices = {layer: columns[is_matrix[columns]] for layer, columns in every.items()}
     matrices = {layer: columns for layer, columns in matrices.items() if len(columns)}
     return matrices if len(matrices) >= 2 else every
+
+
+def matrices_of(log: Log, segment: Segment) -> Mask:
+    """Which variables are weight matrices: of two axes or more, and no bias.  # [variables]."""
+    infos = [log.variable_infos[index] for index in segment.variables]
+    return np.array([len(info.shape) >= 2 and "bias" not in info.path.rpartition("/")[2] for info in infos], bool)
 
 
 def values(segment: Segment, statistic: str) -> FloatArray:
@@ -227,6 +234,29 @@ def gain(segment: Segment) -> float:
     count = len(loss) // 10
     first, last = np.median(loss[:count]), np.median(loss[-count:])
     return float((first - last) / abs(first)) if first else 0.0
+
+
+def against_no_skill(log: Log, segment: Segment) -> float:
+    """The loss at the end, the median of the last tenth of the steps, against that of a prediction that knows nothing.
+
+    The latter is the logarithm of the number of classes for a cross-entropy, and for a mean squared (absolute) error
+    what the mean of evenly spread targets gets, a twelfth of their squared range (a quarter of their range).
+
+    Returns:
+        Around 1 where nothing was learned, next to 0 where all was; NaN where the loss, or its targets, are not known.
+    """
+    output, loss = log.info.output, segment.steps["loss"][np.isfinite(segment.steps["loss"])]
+    if output is None or not len(loss):
+        return float("nan")
+    name = output.loss.replace("_", "").lower()
+    last = float(np.median(loss[-max(1, len(loss) // 10) :]))
+    if name.endswith("crossentropy"):
+        return last / float(np.log(max(2, output.num_units)))
+    if output.target_min is None or output.target_max is None or output.target_max <= output.target_min:
+        return float("nan")
+    span = output.target_max - output.target_min
+    no_skill = {"meansquarederror": span**2 / 12, "meanabsoluteerror": span / 4}.get(name)
+    return float("nan") if no_skill is None else last / no_skill
 
 
 def finite_rows(segment: Segment) -> Mask:

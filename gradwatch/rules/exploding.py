@@ -22,16 +22,17 @@ _Indices = npt.NDArray[np.int64]
 class ExplodingGradient(Rule):
     """The gradient of a layer grows out of the range that the run, or the rest of the model, has.
 
-    Let `rms[t, l]` be the root mean square of the gradient of layer `l` at finite step `t` (weight matrices only),
-    `early[l]` its median over the first `early_steps` of them and `reference[l] = max(early[l], median(early))`, so
-    that a layer that starts at zero on purpose is not accused when it wakes up. Layer `l` is reported when, in this
-    order,
+    Let `rms[t, l]` be the root mean square of the gradient of layer `l` at finite step `t` (weight matrices only), and
+    `low[t, l]` the least median that it had over `early_steps` successive steps before; `reference[t, l]` is the larger
+    of `low[t, l]` and the median of `low[t]`, so that a layer that starts at zero on purpose is not accused when it
+    wakes up. Layer `l` is reported when, in this order,
 
-    * `rms[t, l] > ratio * reference[l]` and `rms[t, l] > floor` for `sustained` successive steps, or right before a
-      gradient becomes NaN or Inf, which makes it an error; single spikes of a noisy loss are let pass; or
+    * `rms[t, l] > ratio * reference[t, l]` and `rms[t, l] > floor` for `sustained` successive steps, or at `share` of
+      all steps, or right before a gradient becomes NaN or Inf, which makes it an error, or before that of half of the
+      layers becomes zero; single spikes of a noisy loss are let pass; or
     * over the last `window` steps the median of `rms[:, l]` is larger than `multiple` times that of most layers, and
       larger than `floor`; or
-    * that median is larger than `absolute`.
+    * that median, or the one over the first `window` steps, is larger than `absolute`.
 
     Args:
         ratio: Growth above which a layer is reported.
@@ -39,8 +40,10 @@ class ExplodingGradient(Rule):
         floor: Root mean square that it must be above as well, in both cases.
         absolute: Root mean square that is too large in any case.
         sustained: Number of successive steps that the growth has to last.
+        share: Share of the steps at which bursts are no single spikes any more.
         window: Number of most recent finite steps for the comparison between layers.
-        early_steps: Number of first finite steps that growth is measured from, a third of all at most.
+        early_steps: Number of successive steps that a median is of which growth is measured from; at first a third of
+            all steps at most.
         min_steps: Number of finite steps to see first, unless a NaN or Inf comes before.
 
     References:
@@ -62,6 +65,7 @@ class ExplodingGradient(Rule):
     floor: float = 1.0
     absolute: float = 1e6
     sustained: int = 3
+    share: float = 0.05
     window: int = 50
     early_steps: int = 5
     min_steps: int = 20
@@ -74,22 +78,35 @@ class ExplodingGradient(Rule):
             yield from self._growth(log, segment, rows, rms) or self._excess(log, segment, rows, rms)
 
     def _growth(self, log: Log, segment: Segment, rows: _Indices, rms: summary.FloatArray) -> list[Finding]:
-        moving = rms[(rms > 0).any(axis=1)]  # steps in which nothing is learned say nothing of the run's own range
+        # Steps in which nothing is learned say nothing of the run's own range.
+        moving = np.flatnonzero((rms > 0).any(axis=1))
         if not len(moving):
             return []
-        early = np.median(moving[: max(1, min(self.early_steps, len(moving) // 3))], axis=0)  # [layers]
-        reference = np.maximum(early, np.median(early))
+        reference = np.full(rms.shape, np.inf)
+        reference[moving] = self._references(rms[moving])
         high = (rms > self.ratio * reference) & (rms > self.floor)  # [finite, layers]
         ends_bad = rows + 1 < np.append(rows[1:], segment.num_steps)
-        high &= self._lasting(np.asarray(high.any(axis=1)), ends_bad=ends_bad)[:, None]
+        if high.any(axis=1).mean() < self.share:
+            many_zero = np.append((rms[1:] == 0).mean(axis=1) >= 0.5, False) & ((rms == 0).mean(axis=1) < 0.5)
+            high &= self._lasting(np.asarray(high.any(axis=1)), ends_bad=ends_bad | many_zero)[:, None]
         hits = np.flatnonzero(high.any(axis=1))
         if not len(hits):
             return []
-        growth = np.where(high, rms, 0).max(axis=0) / np.where(reference > 0, reference, np.nan)
-        growth = np.where(np.isnan(growth), np.inf, growth) * high.any(axis=0)
-        what = f"grows out of its range: up to {rms[hits].max():.1e}, early steps had {reference.max():.1e}"
+        with np.errstate(divide="ignore"):
+            growth = np.where(high, rms / reference, 0).max(axis=0)
+        what = f"grows out of its range: up to {rms[hits].max():.1e}, after {reference[hits].min():.1e}"
         finding = self._finding(log, segment, rows[hits], growth, what, self.ratio)
         return [dataclasses.replace(finding, severity=Severity.ERROR) if ends_bad[hits].any() else finding]
+
+    def _references(self, rms: summary.FloatArray) -> summary.FloatArray:
+        """What each step's gradients are measured by, of what was before it.  # [steps, layers]."""
+        count = max(1, min(self.early_steps, len(rms) // 3))
+        medians = np.median(np.lib.stride_tricks.sliding_window_view(rms, count, axis=0), axis=-1)
+        # The window that ends right before a step; the first steps are measured by the first window.
+        before = np.concatenate([np.repeat(medians[:1], count, axis=0), medians[:-1]])
+        low = np.minimum.accumulate(np.where(before > 0, before, np.inf), axis=0)
+        low = np.where(np.isfinite(low), low, 0.0)
+        return np.maximum(low, np.median(low, axis=1, keepdims=True))
 
     def _excess(self, log: Log, segment: Segment, rows: _Indices, rms: summary.FloatArray) -> list[Finding]:
         typical = np.median(rms[-self.window :], axis=0)  # [layers]
@@ -99,6 +116,8 @@ class ExplodingGradient(Rule):
         if middle > 0 and above.any():
             what = f"is far larger than in other layers: {above.max():.1e} against {middle:.1e}"
             return [self._finding(log, segment, span, above / middle, what, self.multiple)]
+        if not (typical > self.absolute).any():
+            typical, span = np.median(rms[: self.window], axis=0), rows[: self.window]
         above = np.where(typical > self.absolute, typical, 0)
         what = f"is huge: {typical.max():.1e}"
         return [self._finding(log, segment, span, above, what, self.absolute)] if above.any() else []
@@ -118,4 +137,5 @@ class ExplodingGradient(Rule):
     ) -> Finding:
         worst = np.argsort(-excess, kind="stable")
         suspects = worst[excess[worst] > 0]
-        return layers_finding(self, log, segment, rows, suspects, what, (float(excess.max()), threshold))
+        finding = layers_finding(self, log, segment, rows, suspects, what, (float(excess.max()), threshold))
+        return dataclasses.replace(finding, severity=Severity.WARNING)

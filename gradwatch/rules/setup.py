@@ -10,7 +10,7 @@ import numpy as np
 
 from gradwatch import summary
 from gradwatch.log import Log
-from gradwatch.records import Output
+from gradwatch.records import Output, Segment
 from gradwatch.rules.base import Finding, Rule, Severity, Skip
 from gradwatch.rules.compared import UNSEEN, looks_of
 
@@ -41,12 +41,13 @@ class InputScale(Rule):
 
     Inputs are reported when the median root mean square of what the first layer with a kernel multiplies is above
     `inputs`; targets when the largest is above `targets` in absolute value and the loss is a distance. Both only make
-    training hard, so it is a warning where the loss did not fall by `gain` of itself, and else an info.
+    training hard, so it is an info where the model learned: its loss ended below `learned` of that of a prediction that
+    knows nothing, or, where that is not known, fell by nine tenths of itself; and else a warning.
 
     Args:
         inputs: Root mean square of the inputs above which they are reported.
         targets: Absolute value of the targets above which they are reported.
-        gain: Share by which the loss has to fall for it to be an info.
+        learned: Loss, against that of a prediction that knows nothing, below which the model has learned.
 
     References:
         LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998, section 4.3.
@@ -64,7 +65,7 @@ class InputScale(Rule):
 
     inputs: float = 30.0
     targets: float = 1e3
-    gain: float = 0.5
+    learned: float = 0.1
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields at most one finding; its value is the size of inputs or targets."""
@@ -84,7 +85,7 @@ class InputScale(Rule):
             layers.append(ending.layer)
         if not found:
             return
-        learned = all(summary.gain(segment) > self.gain and segment.is_finite for segment in log.segments)
+        learned = all(self._has_learned(log, segment) for segment in log.segments)
         yield self.finding(
             f"{' and '.join(found).capitalize()}, where about 1 is good: gradients, and the steps that can be taken, "
             "depend on that.",
@@ -95,6 +96,11 @@ class InputScale(Rule):
             threshold=threshold,
             severity=Severity.INFO if learned else Severity.WARNING,
         )
+
+    def _has_learned(self, log: Log, segment: Segment) -> bool:
+        left = summary.against_no_skill(log, segment)
+        left = 1 - summary.gain(segment) if np.isnan(left) else left
+        return segment.is_finite and bool(left < self.learned)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,15 +26,15 @@ class UpdateTooLarge(Rule):
     reported when
 
     * the median of `ratio[:, v]` over the looks after the first `warm_up` is above `ratio`; or
-    * it was above `burst` at one of the first five looks, though the matrix did not start as zeros, and the loss did
-      not fall by `gain` of itself: the first steps have thrown the weights to where nothing is learned any more.
+    * every matrix of the optimizer was above `burst` at one of the first five looks, those left out that started as
+      zeros: the first steps have thrown the weights to where nothing is learned any more;
 
-    Where a NaN or Inf follows, the finding is an error.
+    and the loss did not fall by `gain` of itself, or a NaN or Inf follows, which makes it an error.
 
     Args:
         ratio: Share of the weights above which an update is too large.
         burst: Share of the weights above which the first updates are too large.
-        gain: Share by which the loss has to fall for large first updates to be right.
+        gain: Share by which the loss has to fall for large updates to be right.
         warm_up: Number of first looks to leave out: small weights grow quickly at first.
         min_looks: Number of looks to have after them.
 
@@ -65,9 +65,13 @@ class UpdateTooLarge(Rule):
             late = ratios[self.warm_up :]
             if len(late) < self.min_looks:
                 raise Skip(f"Too few looks at the updates: needs {self.warm_up + self.min_looks}, has {len(ratios)}.")
+            if summary.gain(segment) > self.gain and segment.is_finite:
+                continue
             typical, threshold = _median(late), self.ratio
-            if not (typical > self.ratio).any() and not summary.gain(segment) > self.gain:
-                typical, threshold = _burst(ratios[:5]), self.burst
+            if not (typical > self.ratio).any():
+                typical, threshold = _first_largest(ratios[:5]), self.burst
+                if typical[typical > 0].min(initial=np.inf) <= self.burst:
+                    continue
             large = np.flatnonzero(typical > threshold)
             if len(large):
                 order = large[np.argsort(-typical[large], kind="stable")]
@@ -90,12 +94,22 @@ class UpdateTooLarge(Rule):
 class UpdateTooSmall(Rule):
     """Updates are so small against the weights that training hardly moves: the learning rate is too low.
 
-    With `ratio[t, v]` as in UpdateTooLarge, an optimizer is reported when the median over the looks of the largest
-    ratio of its weight matrices is below `ratio`, and the loss fell by less than `gain` of itself.
+    With `ratio[t, v]` as in UpdateTooLarge, let `typical` be the median over the looks of the largest ratio of the
+    weight matrices of an optimizer. It is reported when
+
+    * `typical < ratio`, and the loss fell by less than `gain` of itself: nothing moves; or
+    * `typical < slow_ratio`, and the loss is still falling when the run ends (by more than `still_falling` of itself
+      from the last but one sixth of the run to the last), yet above `learned` of that of a prediction that knows
+      nothing: everything moves as it should, but too slowly.
+
+    A model that is fine-tuned has a small loss already, and is not reported.
 
     Args:
-        ratio: Share of the weights below which an update is too small.
+        ratio: Share of the weights below which an update is too small for anything to move.
         gain: Share by which the loss may fall at most.
+        slow_ratio: Share of the weights below which an update is too small for a run that did not come to its end.
+        still_falling: Share by which the loss falls in the end.
+        learned: Loss, against that of a prediction that knows nothing, up to which a model has learned.
         min_looks: Number of looks to have first.
 
     References:
@@ -110,6 +124,9 @@ class UpdateTooSmall(Rule):
 
     ratio: float = 1e-5
     gain: float = 0.1
+    slow_ratio: float = 5e-4
+    still_falling: float = 0.05
+    learned: float = 0.1
     min_looks: int = 10
 
     def check(self, log: Log) -> Iterator[Finding]:
@@ -118,22 +135,33 @@ class UpdateTooSmall(Rule):
             rows, ratios = _ratios(log, segment)
             if len(ratios) < self.min_looks:
                 raise Skip(f"Too few looks at the updates: needs {self.min_looks}, the log has {len(ratios)}.")
-            with np.errstate(all="ignore"):
-                largest = np.nanmax(np.where(np.isfinite(ratios), ratios, np.nan), axis=1)
-            typical = float(np.median(largest))
-            moves = bool((summary.values(segment, "update_norm")[rows] > 0).any())
-            fell = summary.gain(segment)
-            if moves and typical < self.ratio and not fell > self.gain:
-                layers = list(summary.weight_layers(log, segment))
-                rate = float(segment.steps["learning_rate"][-1])
-                yield self.finding(
-                    f"A step changes the weights by {typical:.1e} of their size at most (1e-3 is usual), and the loss "
-                    f"hardly falls: the learning rate, {rate:.3g}, is too low.",
-                    layers=layers,
-                    steps=(int(segment.steps["step"][rows[0]]), int(segment.steps["step"][rows[-1]])),
-                    value=typical,
-                    threshold=self.ratio,
-                )
+            largest = np.where(np.isfinite(ratios), ratios, 0.0).max(axis=1)
+            if not (largest > 0).any():
+                continue
+            typical = float(np.median(largest[largest > 0]))  # while gradients are accumulated nothing is updated
+            if typical < self.ratio and not summary.gain(segment) > self.gain:
+                yield self._finding(log, segment, rows, typical, self.ratio, "hardly falls")
+            elif typical < self.slow_ratio and self._is_slow(log, segment):
+                yield self._finding(log, segment, rows, typical, self.slow_ratio, "is still falling when the run ends")
+
+    def _is_slow(self, log: Log, segment: Segment) -> bool:
+        loss = segment.steps["loss"][np.isfinite(segment.steps["loss"])]
+        *_, before, last = (np.median(part) if len(part) else np.nan for part in np.array_split(loss, 6))
+        falls = before > 0 and (before - last) / before > self.still_falling
+        return bool(falls and summary.against_no_skill(log, segment) > self.learned)
+
+    def _finding(
+        self, log: Log, segment: Segment, rows: npt.NDArray[np.int64], value: float, threshold: float, loss: str
+    ) -> Finding:
+        rate = float(segment.steps["learning_rate"][-1])
+        return self.finding(
+            f"A step changes the weights by {value:.1e} of their size at most (1e-3 is usual), and the loss {loss}: "
+            f"the learning rate, {rate:.3g}, is too low.",
+            layers=list(summary.weight_layers(log, segment)),
+            steps=(int(segment.steps["step"][rows[0]]), int(segment.steps["step"][rows[-1]])),
+            value=value,
+            threshold=threshold,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,15 +232,15 @@ def _ratios(log: Log, segment: Segment) -> tuple[npt.NDArray[np.int64], summary.
     taken = np.isfinite(segment.values["update_norm"]).any(axis=1) & segment.steps["applied"]
     rows = np.flatnonzero(taken)
     ratios = summary.update_ratio(log, segment.take(rows))
-    is_matrix = np.array([len(log.variable_infos[index].shape) >= 2 for index in segment.variables])
+    is_matrix = summary.matrices_of(log, segment)
     if is_matrix.any():
         ratios[:, ~is_matrix] = np.nan
     known = np.isfinite(ratios).any(axis=1)
     return rows[known], ratios[known]
 
 
-def _burst(early: summary.FloatArray) -> summary.FloatArray:
-    """The largest of the first ratios of each variable, 0 for one that has none at first, as it starts as zeros."""
+def _first_largest(early: summary.FloatArray) -> summary.FloatArray:
+    """The largest of the first ratios of each variable; 0 for one that has none at first, for it starts as zeros."""
     return np.where(np.isfinite(early[0]), np.where(np.isfinite(early), early, 0.0).max(axis=0), 0.0)
 
 

@@ -27,7 +27,8 @@ class VanishingGradient(Rule):
     number of entries and would accuse every small layer. A layer is reported when
 
     * `typical[l] < ratio * q` and `typical[l] < floor`, with `q` the upper quartile of `typical` over the layers of the
-      optimizer: the gradient is lost on the way to it; or
+      optimizer: the gradient is lost on the way to it; where the loss fell by less than `gain` of itself, and so there
+      is something to explain, `stalled_ratio` and `stalled_floor` take their places; or
     * every layer is below `absolute * min(1, |loss|)` now, and was from the first steps on or the loss is no lower than
       it was: the gradient is lost at the very end.
 
@@ -38,6 +39,9 @@ class VanishingGradient(Rule):
     Args:
         ratio: Share of the larger gradients of the model below which a layer is reported.
         floor: Root mean square that a layer must be below as well.
+        gain: Share by which the loss has to fall for it not to count as stalled.
+        stalled_ratio: As `ratio`, where the loss is stalled.
+        stalled_floor: As `floor`, where the loss is stalled.
         absolute: Root mean square, for a loss of 1 or more, below which a whole model is reported.
         window: Number of most recent finite steps to judge.
         min_steps: Number of finite steps to see first.
@@ -57,6 +61,9 @@ class VanishingGradient(Rule):
 
     ratio: float = 1e-3
     floor: float = 1e-5
+    gain: float = 0.05
+    stalled_ratio: float = 5e-3
+    stalled_floor: float = 1e-4
     absolute: float = 1e-8
     window: int = 50
     min_steps: int = 20
@@ -72,15 +79,20 @@ class VanishingGradient(Rule):
                 continue
             bound = self._bound(log, segment, rows, members)
             reference = float(np.quantile(typical[judged], 0.75, method="higher"))
-            low = judged[(typical[judged] < self.ratio * reference) & (typical[judged] < self.floor)]
+            is_stalled = summary.gain(segment) < self.gain
+            ratio, floor = (self.stalled_ratio, self.stalled_floor) if is_stalled else (self.ratio, self.floor)
+            low = judged[(typical[judged] < ratio * reference) & (typical[judged] < floor)]
             if typical.max() < bound:
                 what = f"is next to nothing: {typical.max():.1e} at most"
                 worst = (float(typical.max()), bound)
                 yield layers_finding(self, log, segment, rows, judged[::-1], what, worst)
             elif len(low):
                 smallest = float(typical[low].min())
+                start = summary.first_rows(summary.finite_rows(segment), self.window)
+                if (typical_rms(log, segment, start, members)[low] < floor).all():
+                    rows = np.concatenate([start, rows])  # it was so from the first steps on
                 what = f"is lost on the way back from the loss: {smallest:.1e} against {reference:.1e} in other layers"
-                yield layers_finding(self, log, segment, rows, low[::-1], what, (smallest / reference, self.ratio))
+                yield layers_finding(self, log, segment, rows, low[::-1], what, (smallest / reference, ratio))
 
     def _bound(self, log: Log, segment: Segment, rows: _Indices, members: summary.Layers) -> float:
         """The size below which the whole model counts as without gradient; 0 if it may have converged."""

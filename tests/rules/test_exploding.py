@@ -37,3 +37,21 @@ def test_layer_far_above_the_others():
 def test_huge_gradient_from_the_start():
     (finding,) = findings_of(ExplodingGradient(), deep_log([1e8] * 8))
     assert finding.threshold == 1e6
+
+
+def test_bursts_that_are_no_single_spikes():
+    bursts = np.where(STEPS % 10 == 5, 1e4, 1e-1)
+    (finding,) = findings_of(ExplodingGradient(), deep_log([bursts] * 8))
+    assert (finding.first_step, finding.last_step, finding.severity) == (5, 55, "warning")
+
+
+def test_a_burst_after_which_most_layers_are_dead():
+    scale = np.where(STEPS == 3, 1e5, np.where(STEPS < 3, 1.0, 0.0))
+    (finding,) = findings_of(ExplodingGradient(), deep_log([scale] * 6 + [np.where(STEPS == 3, 1e5, 1.0)] * 2))
+    assert finding.first_step == 3
+
+
+def test_a_gradient_that_is_huge_at_first():
+    (finding,) = findings_of(ExplodingGradient(), deep_log([np.geomspace(1e7, 3e6, 60)] * 8))
+    assert finding.threshold == 1e6
+    assert findings_of(ExplodingGradient(), deep_log([np.geomspace(1e5, 1e-3, 60)] * 8)) == ()

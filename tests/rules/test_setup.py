@@ -27,7 +27,7 @@ def test_inputs_that_are_too_large():
 
 
 def test_inputs_by_which_the_model_learns_are_an_info():
-    (finding,) = findings_of(InputScale(), synthetic_log(input_rms=150.0, loss=np.linspace(1, 0.1, 60)))
+    (finding,) = findings_of(InputScale(), synthetic_log(input_rms=150.0, loss=np.geomspace(1, 1e-3, 60)))
     assert finding.severity == "info"
 
 

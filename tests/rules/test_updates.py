@@ -53,7 +53,7 @@ def test_updates_too_small_to_matter():
 
 
 def test_small_updates_by_which_the_loss_falls_are_large_enough():
-    assert findings_of(UpdateTooSmall(), synthetic_log(update_norm=1e-7)) == ()
+    assert findings_of(UpdateTooSmall(), synthetic_log(update_norm=1e-7, loss=np.geomspace(1, 1e-3, 60))) == ()
     some = {"dense/kernel": 1e-7, "dense/bias": 1e-7, "head/bias": 1e-7, "head/kernel": 1e-2}
     assert findings_of(UpdateTooSmall(), synthetic_log(update_norm=some, loss=1.0)) == ()
 
@@ -92,7 +92,19 @@ def test_a_log_without_any_statistic():
 
 
 def test_first_updates_that_throw_the_weights_away():
-    burst = {"dense/kernel": np.where(STEPS < 5, 4.0, 0.0)}
+    burst = {"dense/kernel": np.where(STEPS < 5, 4.0, 0.0), "head/kernel": np.where(STEPS < 1, 2.0, 0.0)}
     (finding,) = findings_of(UpdateTooLarge(), synthetic_log(update_norm=burst, loss=2.3))
-    assert (finding.variables, finding.value, finding.threshold) == (("dense/kernel",), 4.0, 1.0)
+    assert finding.variables == ("dense/kernel", "head/kernel")
+    assert (finding.value, finding.threshold) == (4.0, 1.0)
+    one = {"dense/kernel": burst["dense/kernel"]}  # a small weight by chance, not a large step
+    assert findings_of(UpdateTooLarge(), synthetic_log(update_norm=one, loss=2.3)) == ()
     assert findings_of(UpdateTooLarge(), synthetic_log(update_norm=burst, loss=np.linspace(1, 0.1, 60))) == ()
+
+
+def test_a_run_that_ends_too_early_for_its_small_steps():
+    falling = np.geomspace(1.0, 0.2, 60)
+    (finding,) = findings_of(UpdateTooSmall(), synthetic_log(update_norm=1e-4, loss=falling))
+    assert (finding.value, finding.threshold) == (1e-4, 5e-4)
+    assert "is still falling when the run ends" in finding.message
+    assert findings_of(UpdateTooSmall(), synthetic_log(update_norm=1e-3, loss=falling)) == ()
+    assert findings_of(UpdateTooSmall(), synthetic_log(update_norm=1e-4, loss=np.maximum(falling, 0.5))) == ()

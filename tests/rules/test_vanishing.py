@@ -22,7 +22,7 @@ def test_gradient_that_vanishes_with_depth():
     assert finding.variables == ("layer_2/kernel", "layer_1/kernel", "layer_0/kernel")
     assert finding.value == pytest.approx(1e-9 / 1e-3)
     assert finding.threshold == 1e-3
-    assert (finding.first_step, finding.last_step) == (10, 59)
+    assert (finding.first_step, finding.last_step) == (0, 59)
     assert "layer_2, layer_1 and layer_0 is lost on the way back" in finding.message
 
 
@@ -45,3 +45,11 @@ def test_steps_with_nan_are_left_out_of_the_judgement():
     log = deep_log([np.where(STEPS < 50, 1e-9, np.nan)] * 3 + [1e-2] * 5)
     (finding,) = findings_of(VanishingGradient(), log)
     assert finding.last_step == 49
+
+
+def test_a_loss_that_is_stalled_needs_less_of_a_difference():
+    scales = [1e-5] * 3 + [3e-3] * 5
+    assert findings_of(VanishingGradient(), deep_log(scales)) == ()
+    (finding,) = findings_of(VanishingGradient(), deep_log(scales, loss=0.25))
+    assert finding.layers == ("layer_2", "layer_1", "layer_0")
+    assert finding.threshold == 5e-3
