@@ -33,7 +33,6 @@ from benchmarks.faults.program import FAULTY, Program, Run
 from benchmarks.faults.programs import own_data
 from gradwatch import plots, rules
 from gradwatch.plots import canvas
-from gradwatch.plots.depth_profile import name_layers
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "rules"
@@ -184,16 +183,6 @@ def weight_norms(log: gradwatch.Log, run: Run, ax: Axes) -> None:
     _finish(ax, "Norm of each weight; crosses: NaN", table.index)
 
 
-def dead_shares(log: gradwatch.Log, run: Run, ax: Axes) -> None:
-    """Draws the share of dead units of each layer at the last look, in the order of the model."""
-    shares = log.wide("dead_fraction").dropna(how="all").dropna(how="all", axis=1).iloc[-1]
-    high = shares >= rules.DeadUnits.share
-    ax.bar(range(len(shares)), shares, color=[canvas.ALARM if bad else canvas.PALETTE[0] for bad in high])
-    ax.axhline(rules.DeadUnits.share, color=canvas.MUTED, linestyle=":")
-    ax.set_title(f"Share of dead units of each layer at step {shares.name}; dotted: the threshold", loc="left")
-    name_layers(ax, [name.rpartition("/")[0] for name in shares.index])
-
-
 def bad_entries(log: gradwatch.Log, run: Run, ax: Axes) -> None:
     """Draws how many entries of each batch are NaN or Inf, and marks the steps whose gradients are."""
     steps = np.concatenate([segment.steps["step"] for segment in log.segments])
@@ -328,7 +317,9 @@ SHOWN = {
     "VanishingGradient": Shown("twelve_small_sigmoids", _by(plots.depth_profile), 4.0),
     "ExplodingGradient": Shown("zhang_ips17_quadratic_features", _by(plots.norms)),
     "ZeroGradient": Shown("zero_kernels", _by(plots.heatmap)),
-    "DeadUnits": Shown("autotrainer_dying_relu_34_layers", dead_shares),
+    "DeadUnits": Shown(
+        "convolutions_rate_one", signal("dead_fraction", "Share of dead units", threshold=rules.DeadUnits.share)
+    ),
     "SaturatedActivation": Shown(
         "large_tanh_kernels",
         signal("saturation", "Share of activations on flat parts", threshold=rules.SaturatedActivation.share),
