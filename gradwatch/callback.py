@@ -34,9 +34,10 @@ class GradientWatch(keras.callbacks.Callback):
         run_dir: Directory to write the log to as Parquet while training. `None` keeps it in memory, unless the
             environment variable `GRADWATCH_RUN_DIR` names a directory.
         every_steps: Record each N-th call of an optimizer. A gradient with NaN or Inf is recorded all the same.
-        statistics: "default", "full" (with the norms of weights and updates), or a tuple of statistic names. Those that
-            are named are taken at every recorded step. Of the two sets `grad_norm`, `nan_count` and `inf_count` are,
-            the others at each tenth recorded step; `grad_max` and `zero_fraction` on a step with NaN or Inf too.
+        statistics: "default", "full", or a tuple of names of statistics and signals. Those that are named are taken at
+            every recorded step. Of the two sets `grad_norm`, `nan_count` and `inf_count` are; `grad_max` and
+            `zero_fraction` at each tenth recorded step, and on a step with NaN or Inf; norms of weights and updates and
+            the signals for rules at each 47th, with "full" at each tenth. At the first 20 steps everything is taken.
         fail_fast: `True` raises at the first finding of severity "error", a collection of rule names or codes at the
             first finding of these. A gradient with NaN or Inf then never reaches the weights. The default is `False`,
             unless the environment variable `GRADWATCH_FAIL_FAST` is 1.

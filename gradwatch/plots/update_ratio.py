@@ -22,7 +22,7 @@ def update_ratio(log: Log, ax: Axes | None = None, *, max_lines: int = 10) -> Ax
     biases, begin high and come down; where the weights are exactly zero there is no ratio and no point.
 
     Args:
-        log: The log, recorded with `statistics="full"`.
+        log: The log.
         ax: Where to draw; `None` for the current axes if empty, else a new figure.
         max_lines: How many lines to name; the others are a grey band.
 
