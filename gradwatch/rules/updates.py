@@ -168,12 +168,14 @@ class UpdateTooSmall(Rule):
 class UnchangedVariable(Rule):
     """A trainable variable does not change although it has a gradient and updates are made.
 
-    A variable is reported when at each of the last looks, over the second half of the run and at `min_looks` at least,
-    its update was exactly zero while its gradient was not: a learning rate of 0, a constraint or an assignment that
-    puts it back, or a number too small for half precision.
+    A variable is reported when at each look in the second half of the run its update was exactly zero while its
+    gradient was not: a learning rate of 0, a constraint or an assignment that puts it back, or a number too small for
+    half precision. Where there are fewer than `min_late` such looks, the later half of all looks counts, `min_looks` at
+    least.
 
     Args:
-        min_looks: Number of looks at which nothing may have changed.
+        min_looks: Number of looks to have, and at which nothing may have changed where the second half has too few.
+        min_late: Number of looks in the second half of the run that are enough.
 
     References:
         Amazon SageMaker Debugger, built-in rule UnchangedTensor.
@@ -190,6 +192,7 @@ class UnchangedVariable(Rule):
     yields_to: ClassVar[frozenset[str]] = frozenset({"VanishingGradient"})
 
     min_looks: int = 10
+    min_late: int = 3
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the number of looks without a change."""
@@ -198,7 +201,10 @@ class UnchangedVariable(Rule):
             rows = np.flatnonzero(np.isfinite(updates).all(axis=1) & segment.steps["applied"])
             if len(rows) < self.min_looks:
                 raise Skip(f"Too few looks at the updates: needs {self.min_looks}, the log has {len(rows)}.")
-            late = rows[-max(self.min_looks, len(rows) // 2) :]
+            steps = segment.steps["step"]
+            late = rows[steps[rows] > (steps[0] + steps[-1]) / 2]
+            if len(late) < self.min_late:
+                late = rows[-max(self.min_looks, len(rows) // 2) :]
             still = np.flatnonzero((updates[late] == 0).all(axis=0) & (grads[late] > 0).any(axis=0))
             if len(still):
                 infos = [log.variable_infos[segment.variables[column]] for column in still]
@@ -211,7 +217,7 @@ class UnchangedVariable(Rule):
                     layers=[info.layer for info in infos],
                     steps=(int(segment.steps["step"][late[0]]), last_step(log)),
                     value=len(late),
-                    threshold=self.min_looks,
+                    threshold=min(len(late), self.min_looks),
                 )
 
 

@@ -108,3 +108,10 @@ def test_a_run_that_ends_too_early_for_its_small_steps():
     assert "is still falling when the run ends" in finding.message
     assert findings_of(UpdateTooSmall(), synthetic_log(update_norm=1e-3, loss=falling)) == ()
     assert findings_of(UpdateTooSmall(), synthetic_log(update_norm=1e-4, loss=np.maximum(falling, 0.5))) == ()
+
+
+def test_many_looks_at_first_do_not_outweigh_the_second_half():
+    looked = (np.arange(240) < 20) | (np.arange(240) % 47 == 0)
+    updates = np.where(looked, np.where(np.arange(240) < 40, 1e-3, 0.0), np.nan)
+    (finding,) = findings_of(UnchangedVariable(), synthetic_log(num_steps=240, update_norm=updates))
+    assert (finding.first_step, finding.value, finding.threshold) == (141, 3, 3)
