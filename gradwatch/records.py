@@ -85,7 +85,8 @@ class Output:
 
     Args:
         layer: Path of the last layer with a kernel, "" where it is not known.
-        activation: Keras' name of the last activation, "linear" without one.
+        activation: Keras' name of the last activation, "linear" if the last thing is a kernel and a bias, "" if it is
+            something else.
         num_units: Length of the last axis of the output.
         loss: Name of the loss, "" where it is not one of Keras or there are several.
         from_logits: Whether that loss takes logits.

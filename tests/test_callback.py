@@ -216,24 +216,23 @@ def test_a_set_of_statistics_is_taken_whole_on_a_schedule_and_on_bad_steps(optio
     every = options.get("every_steps", 1)
     steps = log.steps()["step"].tolist()
     assert steps == sorted({*range(0, 70, every), 13})
-    whole = sorted({*range(0, 70, detailed), 13})
+    whole = sorted({*range(0, 20, every), *range(0, 70, detailed), 13})  # at the first 20 steps nothing is left out
     for name in ("grad_max", "zero_fraction"):
         taken = log.frame().query("variable.str.endswith('bias')").set_index("step")[name]
         expected = [step for step in whole if step != 13 or name == "zero_fraction"]
         assert taken[taken.notna()].index.tolist() == expected
-    for name in ("weight_norm", "update_norm"):  # what comes before an update is kept before it is known to be bad
-        taken = log.wide(name).dropna(how="all")
-        assert taken.index.tolist() == [step for step in whole if step != 13]
+    for name in ("weight_norm", "update_norm"):
+        assert log.wide(name).dropna(how="all").index.tolist() == whole
     assert log.wide("grad_norm").notna().all(axis=1).tolist() == [step != 13 for step in steps]
     assert log.frame()["nan_count"].notna().all()
 
 
-def test_a_record_takes_24_bytes_in_memory():
+def test_a_record_takes_56_bytes_in_memory():
     model, x = mlp()
     watch = GradientWatch()
     fit(model, x, watch)
     (segment,) = watch.log.segments
-    assert sum(values.nbytes for values in segment.values.values()) == 24 * segment.num_records
+    assert sum(values.nbytes for values in segment.values.values()) == 56 * segment.num_records
 
 
 def test_statistics_by_name_are_taken_at_every_step():
@@ -399,7 +398,7 @@ def test_embedding_gradient_is_recorded_without_making_it_dense():
     watch = GradientWatch()
     fit(model, x, watch, epochs=1)
     embedding = watch.log.frame().query("variable.str.endswith('embeddings')")
-    assert embedding["zero_fraction"].dropna().between(0, 0.9).tolist() == [True]
+    assert embedding["zero_fraction"].between(0, 0.9).all()
     assert (embedding["grad_norm"] > 0).all()
 
 

@@ -35,7 +35,7 @@ def test_what_is_known():
     model = net()
     facts.begin(model)
     origins = (Origin(3, Cause("forward")),)
-    info = facts.info(2, origins)
+    info = facts.info(2, origins, None, ())
     assert (info.model, info.every_steps, info.on_nonfinite) == ("net", 3, "skip")
     assert (info.num_trainable, info.origins, info.outcome) == (2, origins, "running")
     assert info.options["fail_fast"] == ["NonFiniteLoss"]
@@ -47,9 +47,9 @@ def test_what_is_known():
 def test_a_model_that_is_built_later_has_its_summary_later():
     facts, model = Facts(options()), keras.Sequential([keras.layers.Dense(2, name="only")])
     facts.begin(model)
-    assert facts.info(None, ()).summary == ""
+    assert facts.info(None, (), None, ()).summary == ""
     model.build((None, 3))
-    assert "only" in facts.info(None, ()).summary
+    assert "only" in facts.info(None, (), None, ()).summary
 
 
 def test_a_model_without_a_summary_costs_one_warning(monkeypatch):
@@ -57,14 +57,14 @@ def test_a_model_without_a_summary_costs_one_warning(monkeypatch):
     monkeypatch.setattr(keras.Sequential, "count_params", lambda *_, **__: 1 / 0)
     facts.begin(model)
     with pytest.warns(GradientWarning, match="reading the summary of the model") as caught:
-        assert [facts.info(None, ()).summary for _ in range(3)] == ["", "", ""]
+        assert [facts.info(None, (), None, ()).summary for _ in range(3)] == ["", "", ""]
     assert len(caught) == 1
 
 
 def test_a_model_is_not_kept_alive_and_there_may_be_none():
     facts = Facts(options())
     facts.begin(None)
-    assert (facts.model, facts.info(None, ()).model, facts.info(None, ()).summary) == (None, "", "")
+    assert (facts.model, facts.info(None, (), None, ()).model, facts.info(None, (), None, ()).summary) == (None, "", "")
 
 
 def test_another_model_is_told():
@@ -79,7 +79,7 @@ def test_metrics_that_are_not_finite():
     facts = Facts(options())
     facts.saw_metrics({"loss": float("nan"), "auc": float("nan"), "mae": 1.0, "note": "nan"})
     facts.saw_metrics({"auc": float("inf"), "mae": float("-inf")})
-    assert facts.info(None, ()).nonfinite_metrics == ("auc", "mae")
+    assert facts.info(None, (), None, ()).nonfinite_metrics == ("auc", "mae")
 
 
 def test_a_summary_of_layers_that_have_no_shape():

@@ -76,7 +76,7 @@ def test_only_the_recording_leg_imports_tensorflow(path):
 
 
 def test_legs_meet_on_the_ground_only():
-    ground = {"causes", "records", "errors", "schema", "version", "recording"}
+    ground = {"causes", "records", "errors", "schema", "version", "recording", "tracing"}
     for path in MODULES:
         if name_of(path) == "recording":
             assert {top(module) for module in imports(path) if module.startswith("gradwatch.")} <= ground

@@ -22,7 +22,8 @@ class Ending:
 
     Args:
         layer: Path of the last layer with a kernel, "" where it is not known.
-        activation: Keras' name of the last activation, "linear" without one.
+        activation: Keras' name of the last activation, "linear" if the last thing is a kernel and a bias, "" if it is
+            something else.
         num_units: Length of the last axis of the output.
         loss: Name of the class of the loss, or of the function; "" where it is not known.
         from_logits: Whether the loss takes logits.

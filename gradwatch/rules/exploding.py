@@ -29,7 +29,8 @@ class ExplodingGradient(Rule):
 
     * `rms[t, l] > ratio * reference[t, l]` and `rms[t, l] > floor` for `sustained` successive steps, or at `share` of
       all steps, or right before a gradient becomes NaN or Inf, which makes it an error, or before that of half of the
-      layers becomes zero; single spikes of a noisy loss are let pass; or
+      layers becomes zero; single spikes of a noisy loss are let pass, and so is growth by which the loss falls by
+      `gain` of itself, as where a product of small weights wakes up; or
     * over the last `window` steps the median of `rms[:, l]` is larger than `multiple` times that of most layers, and
       larger than `floor`; or
     * that median, or the one over the first `window` steps, is larger than `absolute`.
@@ -39,6 +40,7 @@ class ExplodingGradient(Rule):
         multiple: Multiple of the median over the layers above which a layer is reported.
         floor: Root mean square that it must be above as well, in both cases.
         absolute: Root mean square that is too large in any case.
+        gain: Share by which the loss has to fall for growth to be right.
         sustained: Number of successive steps that the growth has to last.
         share: Share of the steps at which bursts are no single spikes any more.
         window: Number of most recent finite steps for the comparison between layers.
@@ -64,6 +66,7 @@ class ExplodingGradient(Rule):
     multiple: float = 1e2
     floor: float = 1.0
     absolute: float = 1e6
+    gain: float = 0.5
     sustained: int = 3
     share: float = 0.05
     window: int = 50
@@ -86,11 +89,12 @@ class ExplodingGradient(Rule):
         reference[moving] = self._references(rms[moving])
         high = (rms > self.ratio * reference) & (rms > self.floor)  # [finite, layers]
         ends_bad = rows + 1 < np.append(rows[1:], segment.num_steps)
+        many_zero = np.append((rms[1:] == 0).mean(axis=1) >= 0.5, False) & ((rms == 0).mean(axis=1) < 0.5)
         if high.any(axis=1).mean() < self.share:
-            many_zero = np.append((rms[1:] == 0).mean(axis=1) >= 0.5, False) & ((rms == 0).mean(axis=1) < 0.5)
             high &= self._lasting(np.asarray(high.any(axis=1)), ends_bad=ends_bad | many_zero)[:, None]
         hits = np.flatnonzero(high.any(axis=1))
-        if not len(hits):
+        does_harm = (ends_bad | many_zero)[hits].any() or not summary.gain(segment) > self.gain
+        if not len(hits) or not does_harm:
             return []
         with np.errstate(divide="ignore"):
             growth = np.where(high, rms / reference, 0).max(axis=0)

@@ -19,10 +19,12 @@ from gradwatch.rules.base import Finding, Rule, Severity, Skip
 class UnstableLoss(Rule):
     """The loss diverges, or swings by multiples of itself.
 
-    The finite losses of the run are put into `num_windows` windows of equal length, `m[i]` being the median of each. It
-    diverges when `m[-1] > growth * min(m)` and `m[-1] > m[0]`; it swings when `m[i] > growth * m[i - 1]` in `share` of
-    the windows or more. Only the loss of a single optimizer is judged, and only one that is never negative: the losses
-    of adversaries and of policy gradients may rise.
+    The finite losses of the run are put into `num_windows` windows of equal length (fewer, where they would have less
+    than ten steps), `m[i]` being the median of each and `e[i]` its uncertainty, the distance of the quartiles over the
+    root of the number of steps. It diverges when over the last fifth of the windows `m[i] - 2 * e[i] > growth * min(m)`
+    and `m[i] > m[0]`; it swings when `m[i] - 2 * e[i] > growth * m[i - 1]` in `share` of the windows or more. Only the
+    loss of a single optimizer is judged, and only one that is never negative: the losses of adversaries and of policy
+    gradients may rise.
 
     Args:
         growth: Multiple from which on a loss has risen.
@@ -54,24 +56,25 @@ class UnstableLoss(Rule):
         _, steps, losses = _only_loss(log, self.min_steps)
         if (losses < 0).any():
             return
-        medians = np.array([np.median(part) for part in np.array_split(losses, self.num_windows)])
-        lowest = medians.min()
+        parts = np.array_split(losses, min(self.num_windows, len(losses) // 10))
+        low, medians, high = np.array([np.quantile(part, [0.25, 0.5, 0.75]) for part in parts]).T  # [windows] each
+        sure = medians - 2 * (high - low) / np.sqrt([len(part) for part in parts])
+        lowest, late = medians.min(), -(-len(parts) // 5)
         span = (int(steps[0]), int(steps[-1]))
-        if medians[-1] > self.growth * lowest and medians[-1] > medians[0]:
-            growth = medians[-1] / lowest if lowest else np.inf
+        if (sure[-late:] > self.growth * lowest).all() and (medians[-late:] > medians[0]).all():
             yield self.finding(
-                f"The loss diverges: it ends at {medians[-1]:.3g} (median of the last twentieth of the run), having "
-                f"been at {lowest:.3g}.",
+                f"The loss diverges: it ends at {medians[-1]:.3g} (median of the last part of the run), having been at "
+                f"{lowest:.3g}.",
                 steps=span,
-                value=growth,
+                value=medians[-1] / lowest if lowest else np.inf,
                 threshold=self.growth,
             )
             return
-        rises = float((medians[1:] > self.growth * medians[:-1]).mean())
+        rises = float((sure[1:] > self.growth * medians[:-1]).mean())
         if rises >= self.share:
             yield self.finding(
-                f"The loss swings: in {rises:.0%} of the twentieths of the run it is more than {self.growth:g} times "
-                f"that of the one before (between {lowest:.3g} and {medians.max():.3g}).",
+                f"The loss swings: in {rises:.0%} of the parts of the run it is more than {self.growth:g} times that "
+                f"of the one before (between {lowest:.3g} and {medians.max():.3g}).",
                 steps=span,
                 value=rises,
                 threshold=self.share,

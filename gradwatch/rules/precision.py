@@ -39,8 +39,12 @@ class NonFiniteWeight(Rule):
         """Yields at most one finding; its value is the number of variables."""
         if not log.num_steps:
             raise Skip("No step was recorded.")
+        if all(summary.nonfinite(segment) is None for segment in log.segments):
+            raise Skip(
+                "None of `nan_count`, `inf_count` and `grad_norm` was taken, so it is not known what comes first."
+            )
         first: dict[str, int] = {}
-        for segment in log.segments:
+        for segment in (segment for segment in log.segments if "weight_norm" in segment.values):
             # Before the first update that was measured the norm is missing, which is no NaN of the weight.
             norms, updates = summary.values(segment, "weight_norm"), summary.values(segment, "update_norm")
             taken = ~np.isnan(norms).all(axis=1) | np.isfinite(updates).any(axis=1)

@@ -164,9 +164,9 @@ class OutputActivation(Rule):
             )
         if ending.num_units == 1 and loss == "categoricalcrossentropy":
             return f"{where} has one unit: a categorical cross-entropy over one class is always 0.", Severity.ERROR
+        if not activation or activation in ("exponential", "softplus"):
+            return None  # what comes after the last kernel may be right
         if loss in _PROBABILITIES and not ending.from_logits and activation not in ("softmax", "sigmoid"):
-            if activation in ("exponential", "softplus"):
-                return None
             what = "no activation" if activation == "linear" else f"the activation {activation}"
             return f"{where} has {what}, but its loss, {ending.loss}, takes probabilities.", Severity.WARNING
         if loss in _PROBABILITIES and activation in ("relu", "relu6"):

@@ -67,9 +67,9 @@ class UpdateTooLarge(Rule):
                 raise Skip(f"Too few looks at the updates: needs {self.warm_up + self.min_looks}, has {len(ratios)}.")
             if summary.gain(segment) > self.gain and segment.is_finite:
                 continue
-            typical, threshold = _median(late), self.ratio
+            typical, threshold, when = _median(late), self.ratio, "A step"
             if not (typical > self.ratio).any():
-                typical, threshold = _first_largest(ratios[:5]), self.burst
+                typical, threshold, when = _first_largest(ratios[:5]), self.burst, "One of the first steps"
                 if typical[typical > 0].min(initial=np.inf) <= self.burst:
                     continue
             large = np.flatnonzero(typical > threshold)
@@ -79,7 +79,7 @@ class UpdateTooLarge(Rule):
                 rate = float(segment.steps["learning_rate"][-1])
                 ruined = not segment.is_finite
                 yield self.finding(
-                    f"A step changes {listed([info.path for info in infos])} by {typical[large].max():.0%} of its size "
+                    f"{when} changes {listed([info.path for info in infos])} by {typical[large].max():.0%} of its size "
                     f"(1 % is much, 0.1 % usual): the learning rate, {rate:.3g}, is too high.",
                     variables=[info.path for info in infos],
                     layers=[info.layer for info in infos],

@@ -73,7 +73,8 @@ class End:
     """How a model ends.
 
     Args:
-        activation: Name of the last activation; "linear" without one.
+        activation: Name of the last activation; "linear" if the model ends with a kernel, and maybe a bias; "" if it
+            ends with something else.
         position: Position of the last variable that something was multiplied with, `None` if it is not found.
     """
 
@@ -102,8 +103,16 @@ def end_of(prediction: Tensor, uses: Sequence[Use | None]) -> End:
     last = _first(prediction.op, lambda op: op.type not in PASSING, _sources)
     by_operation = {id(use.operation): position for position, use in enumerate(uses) if use is not None}
     found = _first(prediction.op, lambda op: id(op) in by_operation, _sources)
-    activation = "linear" if last is None else ACTIVATIONS.get(last.type, "linear")
+    activation = "" if last is None else ACTIVATIONS.get(last.type, "linear" if _ends_kernel(last) else "")
     return End(activation, None if found is None else by_operation[id(found)])
+
+
+def _ends_kernel(operation: Operation) -> bool:
+    """Whether it multiplies with a kernel, or adds to such a product a bias."""
+    if operation.type not in ("BiasAdd", "Add", "AddV2"):
+        return operation.type in MULTIPLYING
+    before = (_first(tensor.op, lambda op: op.type not in PASSING, _sources) for tensor in operation.inputs)
+    return any(op is not None and op.type in MULTIPLYING for op in before)
 
 
 def _use(handle: Tensor | None) -> Use | None:

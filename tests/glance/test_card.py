@@ -65,7 +65,7 @@ def test_large_model_is_cut_short():
 
 
 def test_two_optimizers_have_lines_of_their_own():
-    logs = [synthetic_log(variables={f"{name}/kernel": (2, 2)}, optimizer=name) for name in ("d", "g")]
+    logs = [synthetic_log(variables={f"{name}/kernel": (2, 2)}, optimizer=name, loss=1) for name in ("d", "g")]
     text = page(merged_log(*logs)).text
     assert "loss of d: 1" in text
     assert "norm of all gradients of g: 0.02" in text

@@ -16,7 +16,7 @@ def test_draws_any_log(any_log, ax):
 
 
 def test_says_how_to_record_it(ax):
-    update_ratio(synthetic_log(), ax)
+    update_ratio(synthetic_log(update_norm=None), ax)
     assert "statistics='full'" in ax.texts[0].get_text()
 
 

@@ -167,7 +167,7 @@ def test_opens_without_a_word_in_the_console_or_a_request(show, page):
     assert browser.find_element(By.CLASS_NAME, "gw-verdict").text.startswith("Not healthy")
     assert len(column(browser, 1)) == 5
     pictures = browser.find_elements(By.CLASS_NAME, "gw-picture")
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     assert all(picture.size["height"] > 100 for picture in pictures)
 
 

@@ -110,10 +110,10 @@ def test_pictures_take_their_ink_from_the_page(log):
 
 
 def test_only_pictures_that_show_something():
-    names = ["norms", "heatmap", "depth_profile"]
-    assert [picture.name for picture in pictures.draw(synthetic_log())] == names
-    assert [picture.name for picture in pictures.draw(synthetic_log(nan_count=1))] == [*names, "nonfinite"]
-    assert pictures.draw(synthetic_log(grad_norm=None)) == ()
+    names, ratio = ["norms", "heatmap", "depth_profile"], "update_ratio"
+    assert [picture.name for picture in pictures.draw(synthetic_log())] == [*names, ratio]
+    assert [picture.name for picture in pictures.draw(synthetic_log(nan_count=1))] == [*names, "nonfinite", ratio]
+    assert pictures.draw(synthetic_log(grad_norm=None, update_norm=None)) == ()
     assert pictures.draw(Log()) == ()
 
 

@@ -55,3 +55,9 @@ def test_a_gradient_that_is_huge_at_first():
     (finding,) = findings_of(ExplodingGradient(), deep_log([np.geomspace(1e7, 3e6, 60)] * 8))
     assert finding.threshold == 1e6
     assert findings_of(ExplodingGradient(), deep_log([np.geomspace(1e5, 1e-3, 60)] * 8)) == ()
+
+
+def test_growth_by_which_the_loss_falls_is_right():
+    wakes = [np.geomspace(1e-4, 10, 60)] * 8
+    assert findings_of(ExplodingGradient(), deep_log(wakes, loss=np.geomspace(1, 0.01, 60))) == ()
+    assert findings_of(ExplodingGradient(), deep_log(wakes, loss=np.geomspace(1, 0.9, 60)))

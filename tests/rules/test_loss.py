@@ -18,6 +18,7 @@ HEALTHY = {
     "falls": np.exp(-STEPS / 50) * NOISE,
     "spikes": np.where(STEPS % 40 == 3, 50.0, np.exp(-STEPS / 50) + 0.1),
     "settles": 0.1 + np.exp(-STEPS / 10) * NOISE,
+    "single rows": np.random.default_rng(1).chisquare(1, NUM_STEPS),
     "negative": np.where(STEPS % 2 == 0, -1.0, 3.0),
 }
 

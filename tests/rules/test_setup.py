@@ -68,6 +68,7 @@ FAULTS = {
 SOUND = {
     "softmax": ending_log("softmax", "categorical_crossentropy"),
     "sigmoid": ending_log("sigmoid", "binary_crossentropy", num_units=1),
+    "an end of one's own": ending_log("", "SparseCategoricalCrossentropy", targets=(0, 2)),
     "logits": ending_log("linear", "SparseCategoricalCrossentropy", logits=True),
     "regression": ending_log(targets=(-9.0, 9.0)),
     "sigmoid for pixels": ending_log("sigmoid", targets=(0.0, 1.0)),

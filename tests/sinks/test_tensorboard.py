@@ -118,7 +118,7 @@ def test_bad_steps_are_drawn(tmp_path):
     with pytest.warns(GradientWarning):
         train(watch, x=x, epochs=1)
     assert list(scalars(tmp_path, "gradwatch/nan_count")) == [2]
-    norms = scalars(tmp_path, "gradwatch_layers/net/head/grad_norm")
+    norms = scalars(tmp_path, "gradwatch_layers/net/hidden/grad_norm")  # some CPUs make 0 of the ReLU of NaN
     assert np.isnan(list(norms.values())).tolist() == [False, False, True, False, False]
 
 

@@ -69,7 +69,7 @@ def test_pandas_reads_tidy_rows(tmp_path, name):
     store.write(tmp_path / name, VARIABLES, [make_segment(2, (0, 2), (1,))], INFO)
     table = pd.read_parquet(tmp_path / name)
     extra = ["loss", "nonfinite_loss", "learning_rate", "loss_scale", "overflow", "replica", "nonfinite_inputs"]
-    assert list(table.columns) == [*schema.FRAME_COLUMNS, *extra, "segment"]
+    assert list(table.columns) == [*schema.FRAME_COLUMNS, *extra, *schema.SIGNAL_NAMES, "segment"]
     assert list(table["variable"]) == [variable.path for variable in VARIABLES[:3]] * 2
     assert list(table["step"]) == [0, 0, 0, 1, 1, 1]
     assert list(table["detached"]) == [False, True, False] * 2

@@ -95,3 +95,12 @@ def test_a_model_without_a_kernel():
     model = keras.Sequential([keras.Input((4,)), layers.Activation("softmax")])
     uses, prediction = traced(model, X)
     assert (uses, forward.end_of(prediction, uses)) == ([], forward.End("softmax", None))
+
+
+def test_an_end_of_ones_own_is_not_known():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "softmax"), layers.Rescaling(2.0, 1.0)])
+    uses, prediction = traced(model, X)
+    assert forward.end_of(prediction, uses) == forward.End("", 0)
+    shifted = keras.Sequential([keras.Input((4,)), layers.Dense(3, use_bias=False)])
+    uses, prediction = traced(shifted, X)
+    assert forward.end_of(prediction, uses).activation == "linear"
