@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gradwatch import store
-from gradwatch.archive import Archive
+from gradwatch.archive import NUM_FIRST, Archive
 from gradwatch.errors import GradientWarning
 from gradwatch.records import STEP_DTYPES, RunInfo, Segment, VariableInfo
 
@@ -136,3 +136,21 @@ def test_files_go_with_the_archive(folders):
     gc.collect()
     assert not pathlib.Path(folder).exists()
     assert log.num_steps == 50
+
+
+@pytest.mark.parametrize("max_bytes", [0, 1e9])
+def test_both_ends_of_a_run_are_at_hand(folders, max_bytes):
+    archive, _ = make_archive(max_bytes=max_bytes)
+    for first in range(0, 300, 50):
+        archive.add([make_segment(first)])
+    (segment,) = archive.ends(60).segments
+    assert segment.steps["step"].tolist() == [*range(NUM_FIRST), *range(240, 300)]
+    (segment,) = archive.ends(60).tail(60).segments
+    same(archive.ends(60).tail(60), archive.tail(60))
+
+
+def test_ends_that_meet_are_the_log():
+    archive, _ = make_archive()
+    archive.add([make_segment(0)])
+    same(archive.ends(60), archive.log())
+    assert make_archive()[0].ends(60).num_steps == 0

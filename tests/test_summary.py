@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from hypothesis.extra import numpy as npst
 
 from gradwatch import schema, summary
 from gradwatch.log import Log
+from gradwatch.records import Output
 from gradwatch.testing import merged_log, synthetic_log
 
 SHAPES = {"a/kernel": (3, 4), "a/bias": (4,), "b/kernel": (4, 2)}
@@ -134,3 +137,43 @@ def test_tables_of_an_empty_log():
     assert summary.wide(Log(), summary.rms).shape == (0, 0)
     assert summary.wide_layers(Log(), summary.layer_rms).shape == (0, 0)
     assert len(summary.zero_streaks(Log()).judged) == 0
+
+
+@given(npst.arrays(np.float64, st.integers(10, 80), elements=st.floats(1e-3, 1e3)))
+@settings(deadline=None, max_examples=30)
+def test_gain_against_an_oracle(loss):
+    (segment,) = synthetic_log(num_steps=len(loss), loss=loss).segments
+    tenth = len(loss) // 10
+    first, last = np.median(loss[:tenth]), np.median(loss[len(loss) - tenth :])
+    assert summary.gain(segment) == pytest.approx(1 - last / first)
+
+
+def test_gain_of_too_few_losses_and_of_none():
+    assert np.isnan(summary.gain(synthetic_log(num_steps=9).segments[0]))
+    assert np.isnan(summary.gain(synthetic_log(loss=None).segments[0]))
+    assert summary.gain(synthetic_log(loss=0.0).segments[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "units", "targets", "no_skill"),
+    [
+        ("sparse_categorical_crossentropy", 10, (0, 9), np.log(10)),
+        ("BinaryCrossentropy", 1, (0, 1), np.log(2)),
+        ("MeanSquaredError", 1, (-3, 3), 3.0),
+        ("mean_absolute_error", 1, (0, 8), 2.0),
+        ("Huber", 1, (0, 8), np.nan),
+        ("mean_squared_error", 1, (2, 2), np.nan),
+        ("mean_squared_error", 1, (None, None), np.nan),
+    ],
+)
+def test_loss_against_no_skill(loss, units, targets, no_skill):
+    log = synthetic_log(loss=0.6)
+    output = Output("head", "linear", units, loss, False, *targets)
+    log = Log(log.variable_infos, log.segments, dataclasses.replace(log.info, output=output))
+    np.testing.assert_allclose(summary.against_no_skill(log, log.segments[0]), 0.6 / no_skill)
+
+
+def test_a_bias_of_two_axes_is_no_matrix():
+    shapes = {"key/kernel": (4, 2, 3), "key/bias": (2, 3), "norm/gamma": (4,)}
+    log = synthetic_log(variables=shapes)
+    assert summary.matrices_of(log, log.segments[0]).tolist() == [True, False, False]

@@ -59,3 +59,18 @@ SEVERITIES = {
     "VanishingGradient": "warning",
     "UnoptimizedVariable": "info",
 }
+
+
+def test_a_warning_is_told_when_it_was_found_three_times_in_a_row():
+    telling, doubt = Telling(), Diagnosis((finding("VanishingGradient", "warning"),))
+    told = [
+        telling.fresh(diagnosis, final=False) for diagnosis in (doubt, doubt, Diagnosis(), doubt, doubt, doubt, doubt)
+    ]
+    assert told == [[], [], [], [], [], list(doubt.findings), []]
+    assert telling.fresh(doubt, final=True) == []
+
+
+def test_a_nan_that_something_led_to_is_still_a_nan():
+    root, nan = finding("UpdateTooLarge"), finding("NonFiniteGradient", step=9)
+    error = error_for([root, nan], Diagnosis((root, nan)))
+    assert (type(error), error.step, error.findings) == (NonFiniteGradientError, 7, (root, nan))
