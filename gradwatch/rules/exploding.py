@@ -75,10 +75,12 @@ class ExplodingGradient(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the worst growth, multiple or size, beside its threshold."""
-        for segment in judgeable(log, self.min_steps, min_steps_before_nan=3):
+        for segment in judgeable(log, self.min_steps, min_steps_before_nan=1):
             rows = np.flatnonzero(summary.finite_rows(segment))
             rms = summary.layer_rms(log, segment, summary.weight_layers(log, segment))[rows]  # [finite, layers]
-            yield from self._growth(log, segment, rows, rms) or self._excess(log, segment, rows, rms)
+            ruined = bool(rows[-1] + 1 < segment.num_steps)
+            for finding in self._growth(log, segment, rows, rms) or self._excess(log, segment, rows, rms):
+                yield dataclasses.replace(finding, severity=Severity.ERROR if ruined else Severity.WARNING)
 
     def _growth(self, log: Log, segment: Segment, rows: _Indices, rms: summary.FloatArray) -> list[Finding]:
         # Steps in which nothing is learned say nothing of the run's own range.
@@ -99,8 +101,7 @@ class ExplodingGradient(Rule):
         with np.errstate(divide="ignore"):
             growth = np.where(high, rms / reference, 0).max(axis=0)
         what = f"grows out of its range: up to {rms[hits].max():.1e}, after {reference[hits].min():.1e}"
-        finding = self._finding(log, segment, rows[hits], growth, what, self.ratio)
-        return [dataclasses.replace(finding, severity=Severity.ERROR) if ends_bad[hits].any() else finding]
+        return [self._finding(log, segment, rows[hits], growth, what, self.ratio)]
 
     def _references(self, rms: summary.FloatArray) -> summary.FloatArray:
         """What each step's gradients are measured by, of what was before it.  # [steps, layers]."""
@@ -141,5 +142,4 @@ class ExplodingGradient(Rule):
     ) -> Finding:
         worst = np.argsort(-excess, kind="stable")
         suspects = worst[excess[worst] > 0]
-        finding = layers_finding(self, log, segment, rows, suspects, what, (float(excess.max()), threshold))
-        return dataclasses.replace(finding, severity=Severity.WARNING)
+        return layers_finding(self, log, segment, rows, suspects, what, (float(excess.max()), threshold))

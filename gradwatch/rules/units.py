@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from gradwatch import summary
 from gradwatch.log import Log
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed
 from gradwatch.rules.compared import UNSEEN, activations_of, last_step, looks_of
@@ -22,8 +23,9 @@ class DeadUnits(Rule):
     A unit is dead when its entry of the bias gradient (or, without a bias, its column of the kernel gradient) was zero
     at each look over the second half of the run, and at 10 looks at least. A layer is reported when the share of its
     dead units is `share` or more at the last `window` looks; and where ReLU ends the model, when a single unit is: its
-    class, or its target, is never learned. A layer that is not followed by a ReLU is not reported, nor is any where
-    already the last layer gets nothing, which is the matter of ZeroGradient. Where whole layers are dead, all before
+    class, or its target, is never learned. A layer that is not followed by a ReLU is not reported, nor one of which the
+    kernel gets a gradient though the bias gets none, nor any where already the last layer gets nothing, which is the
+    matter of ZeroGradient. Where whole layers are dead, all before
     them are cut off too; the one nearest to the output comes first.
 
     Args:
@@ -57,9 +59,11 @@ class DeadUnits(Rule):
         for index, table in looks.items():
             layer = log.variable_infos[index].layer
             ends = ending is not None and ending.layer == layer
-            activation = ending.activation if ends and ending is not None else activations.get(layer, "relu")
+            unseen = "" if activations else "relu"  # eagerly no activation is seen, and otherwise each
+            activation = ending.activation if ends and ending is not None else activations.get(layer, unseen)
             shares[layer] = float(np.median(table.values[-self.window :]))
-            if activation in _RELUS and (shares[layer] >= self.share or (ends and shares[layer] > 0)):
+            is_dead = shares[layer] >= self.share or (ends and shares[layer] > 0)
+            if activation in _RELUS and is_dead and _kernel_zeros(log, layer, self.window) >= 0.9 * shares[layer]:
                 dead[layer] = shares[layer]
         last = [*shares][-1]
         if not dead or (last not in dead and shares[last] == 1.0):
@@ -138,6 +142,22 @@ class SaturatedActivation(Rule):
                 value=max(flat.values()),
                 threshold=self.share,
             )
+
+
+def _kernel_zeros(log: Log, layer: str, window: int) -> float:
+    """Share of exact zeros in the gradient of the matrices of a layer at the last looks; 1 where it was not taken.
+
+    A bias may get a gradient of zero for another reason, as that of a critic, which is added to what is subtracted.
+    """
+    shares = []
+    for segment in log.segments:
+        is_own = [log.variable_infos[index].layer == layer for index in segment.variables]
+        columns = np.flatnonzero(np.array(is_own, bool) & summary.matrices_of(log, segment))
+        table = summary.values(segment, "zero_fraction")[:, columns]
+        known = table[~np.isnan(table).any(axis=1)][-window:]
+        if known.size:
+            shares.append(float(np.median(known)))
+    return max(shares, default=1.0)
 
 
 def _others(layers: list[str]) -> str:

@@ -56,15 +56,17 @@ class UpdateTooLarge(Rule):
     burst: float = 1.0
     gain: float = 0.5
     warm_up: int = 3
-    min_looks: int = 3
+    min_looks: int = 17
+    min_looks_before_nan: int = 3
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the largest median ratio."""
         for segment in _with_updates(log):
             rows, ratios = _ratios(log, segment)
             late = ratios[self.warm_up :]
-            if len(late) < self.min_looks:
-                raise Skip(f"Too few looks at the updates: needs {self.warm_up + self.min_looks}, has {len(ratios)}.")
+            needed = self.min_looks if segment.is_finite else self.min_looks_before_nan
+            if len(late) < needed:
+                raise Skip(f"Too few looks at the updates: needs {self.warm_up + needed}, the log has {len(ratios)}.")
             if summary.gain(segment) > self.gain and segment.is_finite:
                 continue
             typical, threshold, when = _median(late), self.ratio, "A step"
@@ -100,9 +102,10 @@ class UpdateTooSmall(Rule):
     * `typical < ratio`, and the loss fell by less than `gain` of itself: nothing moves; or
     * `typical < slow_ratio`, and the loss is still falling when the run ends (by more than `still_falling` of itself
       from the last but one sixth of the run to the last), yet above `learned` of that of a prediction that knows
-      nothing: everything moves as it should, but too slowly.
+      nothing, or it is still at `nothing` of that or more: everything moves as it should, but too slowly.
 
-    A model that is fine-tuned has a small loss already, and is not reported.
+    A model that is fine-tuned has a small loss already, and is not reported. Nor is it told beside a gradient that is
+    lost, which explains it.
 
     Args:
         ratio: Share of the weights below which an update is too small for anything to move.
@@ -110,6 +113,7 @@ class UpdateTooSmall(Rule):
         slow_ratio: Share of the weights below which an update is too small for a run that did not come to its end.
         still_falling: Share by which the loss falls in the end.
         learned: Loss, against that of a prediction that knows nothing, up to which a model has learned.
+        nothing: The same, from which on it has learned nothing.
         min_looks: Number of looks to have first.
 
     References:
@@ -121,12 +125,16 @@ class UpdateTooSmall(Rule):
     severity: ClassVar[Severity] = Severity.WARNING
     title: ClassVar[str] = "updates are too small for the weights: the learning rate is too low"
     remedy: ClassVar[str] = "Raise the learning rate, by a factor of 10 at first, or train for longer."
+    yields_to: ClassVar[frozenset[str]] = frozenset(
+        {"VanishingGradient", "ZeroGradient", "OutputActivation", "LossScaleCollapse"}
+    )
 
     ratio: float = 1e-5
     gain: float = 0.1
     slow_ratio: float = 5e-4
     still_falling: float = 0.05
     learned: float = 0.1
+    nothing: float = 0.9
     min_looks: int = 10
 
     def check(self, log: Log) -> Iterator[Finding]:
@@ -142,13 +150,16 @@ class UpdateTooSmall(Rule):
             if typical < self.ratio and not summary.gain(segment) > self.gain:
                 yield self._finding(log, segment, rows, typical, self.ratio, "hardly falls")
             elif typical < self.slow_ratio and self._is_slow(log, segment):
-                yield self._finding(log, segment, rows, typical, self.slow_ratio, "is still falling when the run ends")
+                yield self._finding(
+                    log, segment, rows, typical, self.slow_ratio, "is far from its end when the run is over"
+                )
 
     def _is_slow(self, log: Log, segment: Segment) -> bool:
         loss = segment.steps["loss"][np.isfinite(segment.steps["loss"])]
         *_, before, last = (np.median(part) if len(part) else np.nan for part in np.array_split(loss, 6))
         falls = before > 0 and (before - last) / before > self.still_falling
-        return bool(falls and summary.against_no_skill(log, segment) > self.learned)
+        left = summary.against_no_skill(log, segment)
+        return bool((falls and left > self.learned) or left >= self.nothing)
 
     def _finding(
         self, log: Log, segment: Segment, rows: npt.NDArray[np.int64], value: float, threshold: float, loss: str

@@ -61,3 +61,9 @@ def test_growth_by_which_the_loss_falls_is_right():
     wakes = [np.geomspace(1e-4, 10, 60)] * 8
     assert findings_of(ExplodingGradient(), deep_log(wakes, loss=np.geomspace(1, 0.01, 60))) == ()
     assert findings_of(ExplodingGradient(), deep_log(wakes, loss=np.geomspace(1, 0.9, 60)))
+
+
+def test_one_huge_step_before_nan_is_enough():
+    (finding,) = findings_of(ExplodingGradient(), deep_log([np.where(STEPS < 1, 1e8, np.nan)] * 8))
+    assert (finding.severity, finding.first_step, finding.threshold) == ("error", 0, 1e6)
+    assert findings_of(ExplodingGradient(), deep_log([np.where(STEPS < 1, 1e-2, np.nan)] * 8)) == ()

@@ -20,7 +20,9 @@ def with_activations(log, *, ending="linear", **activations):
 
 
 def dead_log(share, *, activation="relu", ending="linear", **values):
-    log = synthetic_log(dead_fraction={"dense/bias": share, "head/bias": values.pop("head", 0.0)}, **values)
+    head = values.pop("head", 0.0)
+    zeros = {"dense/kernel": share, "head/kernel": head}
+    log = synthetic_log(dead_fraction={"dense/bias": share, "head/bias": head}, zero_fraction=zeros, **values)
     return with_activations(log, dense=activation, ending=ending)
 
 
@@ -48,7 +50,7 @@ def test_one_dead_logit_is_enough():
 
 def test_the_dead_layer_nearest_to_the_output_comes_first():
     shapes = {f"layer_{i}/{name}": shape for i in range(3) for name, shape in [("kernel", (4, 4)), ("bias", (4,))]}
-    log = synthetic_log(variables=shapes, dead_fraction={"layer_0/bias": 1.0, "layer_1/bias": 1.0})
+    log = synthetic_log(variables=shapes, dead_fraction={"layer_0/bias": 1.0, "layer_1/bias": 1.0}, zero_fraction=1.0)
     (finding,) = findings_of(DeadUnits(), with_activations(log, layer_0="relu", layer_1="relu"))
     assert finding.layers == ("layer_1", "layer_0")
     assert finding.message.startswith("All units of layer_1")
@@ -101,3 +103,8 @@ def test_how_a_model_ends_may_be_unknown():
     unknown = Log(log.variable_infos, log.segments, dataclasses.replace(log.info, output=None))
     assert findings_of(SaturatedActivation(), unknown)
     assert Output("head", "linear", 1) == Output("head", "linear", 1, "", False, None, None)
+
+
+def test_a_bias_that_cancels_out_is_not_dead():
+    log = synthetic_log(dead_fraction={"dense/bias": 1.0}, zero_fraction={"dense/bias": 1.0})
+    assert findings_of(DeadUnits(), with_activations(log, dense="relu")) == ()
