@@ -20,9 +20,9 @@ class UnstableLoss(Rule):
     """The loss diverges, or swings by multiples of itself.
 
     The finite losses of the run are put into `num_windows` windows of equal length (fewer, where they would have less
-    than ten steps), `m[i]` being the median of each and `e[i]` its uncertainty, the distance of the quartiles over the
+    than six steps), `m[i]` being the median of each and `e[i]` its uncertainty, the distance of the quartiles over the
     root of the number of steps. It diverges when over the last fifth of the windows `m[i] - 2 * e[i] > growth * min(m)`
-    and `m[i] > m[0]`; it swings when `m[i] - 2 * e[i] > growth * m[i - 1]` in `share` of the windows or more. Only the
+    and `m[i] > m[0]`; it swings when `m[i] - e[i] > growth * m[i - 1]` in `share` of the windows or more. Only the
     loss of a single optimizer is judged, and only one that is never negative: the losses of adversaries and of policy
     gradients may rise.
 
@@ -56,12 +56,13 @@ class UnstableLoss(Rule):
         _, steps, losses = _only_loss(log, self.min_steps)
         if (losses < 0).any():
             return
-        parts = np.array_split(losses, min(self.num_windows, len(losses) // 10))
+        parts = np.array_split(losses, min(self.num_windows, len(losses) // 6))
         low, medians, high = np.array([np.quantile(part, [0.25, 0.5, 0.75]) for part in parts]).T  # [windows] each
-        sure = medians - 2 * (high - low) / np.sqrt([len(part) for part in parts])
+        uncertainty = (high - low) / np.sqrt([len(part) for part in parts])
         lowest, late = medians.min(), -(-len(parts) // 5)
         span = (int(steps[0]), int(steps[-1]))
-        if (sure[-late:] > self.growth * lowest).all() and (medians[-late:] > medians[0]).all():
+        has_risen = (medians - 2 * uncertainty > self.growth * lowest) & (medians > medians[0])
+        if has_risen[-late:].all():
             yield self.finding(
                 f"The loss diverges: it ends at {medians[-1]:.3g} (median of the last part of the run), having been at "
                 f"{lowest:.3g}.",
@@ -70,7 +71,7 @@ class UnstableLoss(Rule):
                 threshold=self.growth,
             )
             return
-        rises = float((sure[1:] > self.growth * medians[:-1]).mean())
+        rises = float(((medians - uncertainty)[1:] > self.growth * medians[:-1]).mean())
         if rises >= self.share:
             yield self.finding(
                 f"The loss swings: in {rises:.0%} of the parts of the run it is more than {self.growth:g} times that "

@@ -37,6 +37,7 @@ class UpdateTooLarge(Rule):
         gain: Share by which the loss has to fall for large updates to be right.
         warm_up: Number of first looks to leave out: small weights grow quickly at first.
         min_looks: Number of looks to have after them.
+        min_looks_before_nan: Number that is enough where a NaN or Inf follows.
 
     References:
         Karpathy, CS231n notes, Neural Networks Part 3, "Ratio of weights:updates".
