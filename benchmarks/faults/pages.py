@@ -225,15 +225,13 @@ def train_short_decay(run: Run) -> None:
     run.fit(model, x, y, epochs=30, batch_size=32)
 
 
-def train_sorted_rows(run: Run) -> None:
-    """Tells benign tumours, whose rows come in the order of their labels."""
-    x, y = own_data.tumours()
-    order = np.argsort(y[:, 0], kind="stable")
-    model = keras.Sequential(
-        [keras.Input((30,)), layers.Dense(16, "relu", name="hidden"), layers.Dense(1, "sigmoid", name="benign")]
-    )
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "binary_crossentropy", jit_compile=False)
-    run.fit(model, x[order], y[order], epochs=7, batch_size=32, shuffle=False)
+def train_heavy_momentum(run: Run) -> None:
+    """Fits the direction in which tumours differ most, with so much momentum that it overshoots again and again."""
+    x, _ = own_data.tumours()
+    y = x @ np.linalg.svd(x, full_matrices=False)[2][:1].T
+    model = keras.Sequential([keras.Input((30,)), layers.Dense(1, kernel_initializer="zeros", name="direction")])
+    model.compile(keras.optimizers.SGD(1e-4, momentum=0.99), "mse", jit_compile=False)
+    run.fit(model, x, y.astype("float32"), epochs=300, batch_size=len(x))
 
 
 def train_shuffled_labels(run: Run) -> None:
@@ -295,9 +293,9 @@ OWN = {
             "The decay of the learning rate is told the steps of one epoch; in the 29 that follow the rate is 0.",
         ),
         _own(
-            train_sorted_rows,
-            "sorted_rows",
-            "The rows are sorted by their labels and not shuffled: each epoch learns one class and forgets the other.",
+            train_heavy_momentum,
+            "heavy_momentum",
+            "A momentum of 0.99 carries the weights past the target, and back, again and again.",
         ),
         _own(
             train_shuffled_labels,
@@ -332,7 +330,7 @@ SHOWN = {
     "UpdateTooLarge": Shown("zhang_ips5_linear_regression_diverges", _by(plots.update_ratio)),
     "UpdateTooSmall": Shown("tumours_tiny_rate", _by(plots.update_ratio)),
     "UnchangedVariable": Shown("short_decay", _by(plots.update_ratio)),
-    "UnstableLoss": Shown("sorted_rows", of_steps("loss", "Loss of each batch", log_scale=True)),
+    "UnstableLoss": Shown("heavy_momentum", of_steps("loss", "Loss of each batch", log_scale=True)),
     "StalledLoss": Shown("random_labels", of_steps("loss", "Loss of each batch")),
     "DetachedVariable": Shown("stopped_encoder", _by(plots.heatmap)),
     "UnoptimizedVariable": Shown("kernels_only", _by(plots.heatmap)),
