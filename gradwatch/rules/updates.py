@@ -62,12 +62,15 @@ class UpdateTooLarge(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the largest median ratio."""
+        short, judged = [], 0
         for segment in _with_updates(log):
             rows, ratios = _ratios(log, segment)
             late = ratios[self.warm_up :]
             needed = self.min_looks if segment.is_finite else self.min_looks_before_nan
             if len(late) < needed:
-                raise Skip(f"Too few looks at the updates: needs {self.warm_up + needed}, the log has {len(ratios)}.")
+                short.append(_too_few(self.warm_up + needed, len(ratios)))
+                continue
+            judged += 1
             if summary.gain(segment) > self.gain and segment.is_finite:
                 continue
             typical, threshold, when = _median(late), self.ratio, "A step"
@@ -91,6 +94,8 @@ class UpdateTooLarge(Rule):
                     threshold=threshold,
                     severity=Severity.ERROR if ruined else Severity.WARNING,
                 )
+        if short and not judged:
+            raise Skip(short[0])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,10 +145,13 @@ class UpdateTooSmall(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the median of the largest ratio."""
+        short, judged = [], 0
         for segment in _with_updates(log):
             rows, ratios = _ratios(log, segment)
             if len(ratios) < self.min_looks:
-                raise Skip(f"Too few looks at the updates: needs {self.min_looks}, the log has {len(ratios)}.")
+                short.append(_too_few(self.min_looks, len(ratios)))
+                continue
+            judged += 1
             largest = np.where(np.isfinite(ratios), ratios, 0.0).max(axis=1)
             if not (largest > 0).any():
                 continue
@@ -154,6 +162,8 @@ class UpdateTooSmall(Rule):
                 yield self._finding(
                     log, segment, rows, typical, self.slow_ratio, "is far from its end when the run is over"
                 )
+        if short and not judged:
+            raise Skip(short[0])
 
     def _is_slow(self, log: Log, segment: Segment) -> bool:
         loss = segment.steps["loss"][np.isfinite(segment.steps["loss"])]
@@ -208,11 +218,14 @@ class UnchangedVariable(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the number of looks without a change."""
+        short, judged = [], 0
         for segment in _with_updates(log):
             updates, grads = summary.values(segment, "update_norm"), summary.values(segment, "grad_norm")
             rows = np.flatnonzero(np.isfinite(updates).all(axis=1) & segment.steps["applied"])
             if len(rows) < self.min_looks:
-                raise Skip(f"Too few looks at the updates: needs {self.min_looks}, the log has {len(rows)}.")
+                short.append(_too_few(self.min_looks, len(rows)))
+                continue
+            judged += 1
             steps = segment.steps["step"]
             late = rows[steps[rows] > (steps[0] + steps[-1]) / 2]
             if len(late) < self.min_late:
@@ -231,6 +244,12 @@ class UnchangedVariable(Rule):
                     value=len(late),
                     threshold=min(len(late), self.min_looks),
                 )
+        if short and not judged:
+            raise Skip(short[0])
+
+
+def _too_few(needed: int, count: int) -> str:
+    return f"Too few looks at the updates: needs {needed}, the log has {count}."
 
 
 def _with_updates(log: Log) -> Iterator[Segment]:

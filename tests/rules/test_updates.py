@@ -5,7 +5,7 @@ import pytest
 
 from gradwatch import schema
 from gradwatch.rules import Skip, UnchangedVariable, UpdateTooLarge, UpdateTooSmall
-from gradwatch.testing import findings_of, synthetic_log
+from gradwatch.testing import findings_of, merged_log, synthetic_log
 
 RULES = [UpdateTooLarge(), UpdateTooSmall(), UnchangedVariable()]
 STEPS = np.arange(60)
@@ -120,3 +120,11 @@ def test_many_looks_at_first_do_not_outweigh_the_second_half():
     updates = np.where(looked, np.where(np.arange(240) < 40, 1e-3, 0.0), np.nan)
     (finding,) = findings_of(UnchangedVariable(), synthetic_log(num_steps=240, update_norm=updates))
     assert (finding.first_step, finding.value, finding.threshold) == (141, 3, 3)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_few_steps_with_other_variables_keep_nobody_from_judging_the_rest(rule):
+    few = synthetic_log(num_steps=2, variables={"a/kernel": (2, 2)})
+    values = {"UpdateTooLarge": 0.5, "UpdateTooSmall": 1e-8, "UnchangedVariable": 0.0}
+    many = synthetic_log(step=np.arange(2, 62), update_norm=values[rule.name], loss=1.0)
+    assert findings_of(rule, merged_log(few, many))
