@@ -28,7 +28,8 @@ class VanishingGradient(Rule):
 
     * `typical[l] < ratio * q` and `typical[l] < floor`, with `q` the upper quartile of `typical` over the layers of the
       optimizer: the gradient is lost on the way to it; where the loss fell by less than `gain` of itself, and so there
-      is something to explain, `stalled_ratio` and `stalled_floor` take their places; or
+      is something to explain, `stalled_ratio` and `stalled_floor` take their places, and where it fell by `learned` of
+      itself nothing that matters is lost; or
     * every layer is below `absolute * min(1, |loss|)` now, and was from the first steps on or the loss is no lower than
       it was: the gradient is lost at the very end.
 
@@ -40,6 +41,7 @@ class VanishingGradient(Rule):
         ratio: Share of the larger gradients of the model below which a layer is reported.
         floor: Root mean square that a layer must be below as well.
         gain: Share by which the loss has to fall for it not to count as stalled.
+        learned: Share by which a loss has to fall for the model to have learned with what gradient there is.
         stalled_ratio: As `ratio`, where the loss is stalled.
         stalled_floor: As `floor`, where the loss is stalled.
         absolute: Root mean square, for a loss of 1 or more, below which a whole model is reported.
@@ -62,6 +64,7 @@ class VanishingGradient(Rule):
     ratio: float = 1e-3
     floor: float = 1e-5
     gain: float = 0.05
+    learned: float = 0.9
     stalled_ratio: float = 5e-3
     stalled_floor: float = 1e-4
     absolute: float = 1e-8
@@ -79,14 +82,15 @@ class VanishingGradient(Rule):
                 continue
             bound = self._bound(log, segment, rows, members)
             reference = float(np.quantile(typical[judged], 0.75, method="higher"))
-            is_stalled = summary.gain(segment) < self.gain
+            fell = summary.gain(segment)
+            is_stalled = fell < self.gain
             ratio, floor = (self.stalled_ratio, self.stalled_floor) if is_stalled else (self.ratio, self.floor)
             low = judged[(typical[judged] < ratio * reference) & (typical[judged] < floor)]
             if typical.max() < bound:
                 what = f"is next to nothing: {typical.max():.1e} at most"
                 worst = (float(typical.max()), bound)
                 yield layers_finding(self, log, segment, rows, judged[::-1], what, worst)
-            elif len(low):
+            elif len(low) and not fell > self.learned:
                 smallest = float(typical[low].min())
                 start = summary.first_rows(summary.finite_rows(segment), self.window)
                 if (typical_rms(log, segment, start, members)[low] < floor).all():

@@ -53,3 +53,9 @@ def test_a_loss_that_is_stalled_needs_less_of_a_difference():
     (finding,) = findings_of(VanishingGradient(), deep_log(scales, loss=0.25))
     assert finding.layers == ("layer_2", "layer_1", "layer_0")
     assert finding.threshold == 5e-3
+
+
+def test_what_a_model_learned_without_did_not_matter():
+    scales = [1e-2 * 0.1 ** (7 - i) for i in range(8)]
+    assert findings_of(VanishingGradient(), deep_log(scales, loss=np.geomspace(1, 1e-4, 60))) == ()
+    assert findings_of(VanishingGradient(), deep_log(scales, loss=np.geomspace(1, 0.3, 60)))
