@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import platform
 import weakref
@@ -14,7 +13,6 @@ import tensorflow as tf
 
 from gradwatch.errors import own_failures, warn
 from gradwatch.options import Options, plain
-from gradwatch.recording.ending import Ending
 from gradwatch.recording.variables import find_optimizers
 from gradwatch.records import Origin, Output, RunInfo
 from gradwatch.standing import Standing
@@ -109,19 +107,6 @@ class Facts:
             with own_failures("reading the summary of the model"):
                 self._summary = summary_of(model)
         return self._summary or ""
-
-
-def output_of(ending: Ending | None, targets: tuple[float, float]) -> Output | None:
-    """How a model ends, as plain data.
-
-    Args:
-        ending: How it ends, if that is known.
-        targets: The range of the targets, NaN if that is not known.
-    """
-    if ending is None:
-        return None
-    lowest, highest = (None if math.isnan(bound) else bound for bound in targets)
-    return Output(**dataclasses.asdict(ending), target_min=lowest, target_max=highest)
 
 
 def nonfinite_variables(model: Any) -> tuple[str, ...]:

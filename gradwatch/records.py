@@ -102,6 +102,11 @@ class Output:
     target_min: float | None = None
     target_max: float | None = None
 
+    @property
+    def loss_kind(self) -> str:
+        """The name of the loss as one word, the same for Keras' class and its function: "meansquarederror"."""
+        return self.loss.replace("_", "").lower()
+
 
 @dataclasses.dataclass(frozen=True)
 class RunInfo:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 SCHEMA_VERSION = 2
-"""Version of the stored format; a reader refuses a file with a higher one."""
+"""Version of the stored format; a reader refuses a file with another one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +64,7 @@ SIGNALS = (
 
 STATISTIC_NAMES = tuple(column.name for column in STATISTICS)
 SIGNAL_NAMES = tuple(column.name for column in SIGNALS)
+VALUES = (*STATISTICS, *SIGNALS)
 VALUE_NAMES = (*STATISTIC_NAMES, *SIGNAL_NAMES)
 COUNTS = ("nan_count", "inf_count")
 GRADIENT_STATISTICS = ("grad_norm", "grad_max", "nan_count", "inf_count", "zero_fraction")

@@ -248,7 +248,7 @@ def against_no_skill(log: Log, segment: Segment) -> float:
     output, loss = log.info.output, segment.steps["loss"][np.isfinite(segment.steps["loss"])]
     if output is None or not len(loss):
         return float("nan")
-    name = output.loss.replace("_", "").lower()
+    name = output.loss_kind
     last = float(np.median(loss[-max(1, len(loss) // 10) :]))
     if name.endswith("crossentropy"):
         return last / float(np.log(max(2, output.num_units)))

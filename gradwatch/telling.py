@@ -33,10 +33,9 @@ class Telling:
             final: Whether the run has ended.
         """
         fresh = []
-        keys = {(finding.rule, str(finding.severity), finding.cause) for finding in diagnosis.findings}
-        self._times = {key: self._times.get(key, 0) + 1 for key in keys}
-        for finding in diagnosis.findings:
-            key = (finding.rule, str(finding.severity), finding.cause)
+        keyed = [((each.rule, str(each.severity), each.cause), each) for each in diagnosis.findings]
+        self._times = {key: self._times.get(key, 0) + 1 for key in {key for key, _ in keyed}}
+        for key, finding in keyed:
             urgent = finding.severity == Severity.ERROR or finding.rule == "DetachedVariable"
             sure = final or urgent or self._times[key] >= NUM_TIMES
             if finding.severity != Severity.INFO and sure and key not in self._told:

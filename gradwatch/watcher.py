@@ -13,7 +13,7 @@ from gradwatch.causes import Cause
 from gradwatch.delivery import Delivery
 from gradwatch.diagnosis import RECENT_STEPS, Diagnosis, diagnose
 from gradwatch.errors import DetachedVariableError, GradientError, NonFiniteGradientError, own_failures, warn
-from gradwatch.facts import Facts, nonfinite_variables, output_of
+from gradwatch.facts import Facts, nonfinite_variables
 from gradwatch.log import Log
 from gradwatch.options import Options
 from gradwatch.postmortem import Postmortem, described
@@ -264,8 +264,9 @@ class Watcher:
 
     def _info(self) -> records.RunInfo:
         recorder = self.recorder
-        ending = output_of(recorder.ending, recorder.targets)
-        return self.facts.info(recorder.num_trainable, self._postmortem.origins, ending, self._nonfinite_variables)
+        return self.facts.info(
+            recorder.num_trainable, self._postmortem.origins, recorder.output, self._nonfinite_variables
+        )
 
     def _tell(self, diagnosis: Diagnosis, *, final: bool) -> None:
         stopping = [finding for finding in diagnosis.findings if self.options.stops(finding)]

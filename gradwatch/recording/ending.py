@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -11,29 +10,10 @@ import tensorflow as tf
 from gradwatch.recording import replicas, signals
 from gradwatch.recording.step import Step
 from gradwatch.recording.variables import VariableTable, describe
+from gradwatch.records import Output
 from gradwatch.tracing import forward
 
 Tensor = Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Ending:
-    """How a model with one output ends.
-
-    Args:
-        layer: Path of the last layer with a kernel, "" where it is not known.
-        activation: Keras' name of the last activation, "linear" if the last thing is a kernel and a bias, "" if it is
-            something else.
-        num_units: Length of the last axis of the output.
-        loss: Name of the class of the loss, or of the function; "" where it is not known.
-        from_logits: Whether the loss takes logits.
-    """
-
-    layer: str
-    activation: str
-    num_units: int
-    loss: str
-    from_logits: bool
 
 
 def compared_in(args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor] | None:
@@ -45,7 +25,7 @@ def compared_in(args: tuple, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor] | 
     return found[0][0], found[1][0]
 
 
-def look_forward(step: Step, table: VariableTable) -> Ending | None:
+def look_forward(step: Step, table: VariableTable) -> Output | None:
     """Notes in the calls of a step how it uses their variables, and the targets; says how its model ends."""
     if replicas.is_distributed():
         return None
@@ -59,17 +39,17 @@ def look_forward(step: Step, table: VariableTable) -> Ending | None:
     return None if step.compared is None or step.model is None else _ending(step, step.compared[1])
 
 
-def _ending(step: Step, prediction: Tensor) -> Ending | None:
+def _ending(step: Step, prediction: Tensor) -> Output | None:
     num_units = prediction.shape[-1] if prediction.shape.rank else 1
     loss, from_logits = _loss_of(step.model)
     if step.graph is None:
         layer = step.model.layers[-1] if step.model.layers else None
         activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
-        return Ending(getattr(layer, "path", ""), activation, num_units or 0, loss, from_logits)
+        return Output(getattr(layer, "path", ""), activation, num_units or 0, loss, from_logits)
     variables = step.model.trainable_variables
     end = forward.end_of(prediction, forward.uses_of(step.graph, [variable.value for variable in variables]))
     layer = "" if end.position is None else describe(variables[end.position]).layer
-    return Ending(layer, end.activation, num_units or 0, loss, from_logits)
+    return Output(layer, end.activation, num_units or 0, loss, from_logits)
 
 
 def _loss_of(model: Any) -> tuple[str, bool]:

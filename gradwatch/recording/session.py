@@ -7,7 +7,9 @@ the host only says which epoch it is, and copies rows now and then.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +23,7 @@ from gradwatch.recording.around import AroundStep
 from gradwatch.recording.asking import CutSearch, Finder
 from gradwatch.recording.attachment import Attachment
 from gradwatch.recording.buffer import ALARMS, BATCH, EPOCH, LATCHED, STEP, TICK
-from gradwatch.recording.ending import Ending, compared_in, look_forward
+from gradwatch.recording.ending import compared_in, look_forward
 from gradwatch.recording.guard import Guard
 from gradwatch.recording.held import Caught
 from gradwatch.recording.ledger import Ledger
@@ -31,7 +33,7 @@ from gradwatch.recording.step import Step, loss_in, tensors_in
 from gradwatch.recording.tapes import Tapes
 from gradwatch.recording.variables import VariableTable
 from gradwatch.recording.wrap import Compile, wrap
-from gradwatch.records import Segment
+from gradwatch.records import Output, Segment
 
 Tensor = Any
 Optimizers = Callable[[], dict[str, Any]]
@@ -83,7 +85,7 @@ class Recorder:
         self.num_trainable: int | None = None
         self.num_calls_traced = 0
         self.has_nested_calls = False
-        self.ending: Ending | None = None
+        self._ending: Output | None = None
         self._ledger = Ledger(
             statistics, every_steps, detailed_every, sampled_every, samples_compiled, counts_alarms, self.table
         )
@@ -127,9 +129,12 @@ class Recorder:
         return int(counters[ALARMS]), bool(counters[LATCHED])
 
     @property
-    def targets(self) -> tuple[float, float]:
-        """The range of what was drained of the targets; NaN where they were not looked at."""
-        return self._ledger.targets
+    def output(self) -> Output | None:
+        """How the model ends, with the range of what was drained of the targets; `None` where it is not known."""
+        if self._ending is None:
+            return None
+        lowest, highest = (None if math.isnan(bound) else bound for bound in self._ledger.targets)
+        return dataclasses.replace(self._ending, target_min=lowest, target_max=highest)
 
     def bad_step(self) -> Caught | None:
         """What the first bad step was given, once; to be asked when a bad step was drained."""
@@ -215,7 +220,7 @@ class Recorder:
         self._take_inventory(step)
         passed: dict[int, Any] = {BATCH: 1, TICK: 1}
         with own_failures("looking at the forward pass"):
-            self.ending = look_forward(step, self.table) or self.ending
+            self._ending = look_forward(step, self.table) or self._ending
         for call in step.calls:
             if not replicas.is_distributed():
                 loss = loss_in(result) if call.loss is None else call.loss

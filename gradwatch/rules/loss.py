@@ -87,9 +87,8 @@ class StalledLoss(Rule):
     """The loss does not fall although steps are taken.
 
     It has stalled when over at least `min_steps` steps it fell by less than `gain` of itself, as the medians of its
-    first and its last tenth tell, and by less than the scatter of single batches. That alone may be right (a task that
-    holds nothing to learn, a model that is fine-tuned), so it is an info. It is not told beside a finding that explains
-    it.
+    first and its last tenth tell. That alone may be right (a task that holds nothing to learn, a model that is
+    fine-tuned), so it is an info. It is not told beside a finding that explains it.
 
     Args:
         gain: Share by which the loss has to fall.

@@ -79,7 +79,7 @@ class InputScale(Rule):
         if size > self.inputs:
             found.append(f"the inputs of {layer} have a root mean square of {size:.3g}")
             value, threshold, layers = size, self.inputs, [layer]
-        if target > self.targets and ending is not None and _normal(ending.loss) in _DISTANCES:
+        if target > self.targets and ending is not None and ending.loss_kind in _DISTANCES:
             found.append(f"the targets are up to {target:.3g} in size")
             value, threshold = (value, threshold) if value else (target, self.targets)
             layers.append(ending.layer)
@@ -156,7 +156,7 @@ class OutputActivation(Rule):
             )
 
     def _fault(self, ending: Output) -> tuple[str, Severity] | None:
-        loss, activation, where = _normal(ending.loss), ending.activation, f"Layer {ending.layer or 'the last one'}"
+        loss, activation, where = ending.loss_kind, ending.activation, f"Layer {ending.layer or 'the last one'}"
         if ending.num_units == 1 and activation == "softmax":
             return (
                 f"{where} is a softmax over one unit: its output is 1 whatever the model does.",
@@ -192,10 +192,6 @@ class OutputActivation(Rule):
             f"{ending.target_min:.3g} to {ending.target_max:.3g}.",
             Severity.WARNING,
         )
-
-
-def _normal(name: str) -> str:
-    return name.replace("_", "").lower()
 
 
 def _largest_target(ending: Output | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +15,8 @@ from gradwatch.records import Segment
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed, plural
 from gradwatch.rules.compared import last_step, require_gradients
 
-_MISSING = "`update_norm` and `weight_norm` were not taken"
+_Looks = tuple[npt.NDArray[np.int64], summary.FloatArray]
+"""Rows of a segment, and what was seen at each of them.  # [looks], [looks, variables]"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,15 +63,8 @@ class UpdateTooLarge(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the largest median ratio."""
-        short, judged = [], 0
-        for segment in _with_updates(log):
-            rows, ratios = _ratios(log, segment)
+        for segment, rows, ratios in _looked_at(log, _ratios, self._needed):
             late = ratios[self.warm_up :]
-            needed = self.min_looks if segment.is_finite else self.min_looks_before_nan
-            if len(late) < needed:
-                short.append(_too_few(self.warm_up + needed, len(ratios)))
-                continue
-            judged += 1
             if summary.gain(segment) > self.gain and segment.is_finite:
                 continue
             typical, threshold, when = _median(late), self.ratio, "A step"
@@ -94,8 +88,9 @@ class UpdateTooLarge(Rule):
                     threshold=threshold,
                     severity=Severity.ERROR if ruined else Severity.WARNING,
                 )
-        if short and not judged:
-            raise Skip(short[0])
+
+    def _needed(self, segment: Segment) -> int:
+        return self.warm_up + (self.min_looks if segment.is_finite else self.min_looks_before_nan)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,13 +140,7 @@ class UpdateTooSmall(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the median of the largest ratio."""
-        short, judged = [], 0
-        for segment in _with_updates(log):
-            rows, ratios = _ratios(log, segment)
-            if len(ratios) < self.min_looks:
-                short.append(_too_few(self.min_looks, len(ratios)))
-                continue
-            judged += 1
+        for segment, rows, ratios in _looked_at(log, _ratios, lambda segment: self.min_looks):
             largest = np.where(np.isfinite(ratios), ratios, 0.0).max(axis=1)
             if not (largest > 0).any():
                 continue
@@ -162,8 +151,6 @@ class UpdateTooSmall(Rule):
                 yield self._finding(
                     log, segment, rows, typical, self.slow_ratio, "is far from its end when the run is over"
                 )
-        if short and not judged:
-            raise Skip(short[0])
 
     def _is_slow(self, log: Log, segment: Segment) -> bool:
         loss = segment.steps["loss"][np.isfinite(segment.steps["loss"])]
@@ -218,14 +205,8 @@ class UnchangedVariable(Rule):
 
     def check(self, log: Log) -> Iterator[Finding]:
         """Yields one finding per optimizer; its value is the number of looks without a change."""
-        short, judged = [], 0
-        for segment in _with_updates(log):
+        for segment, rows, _ in _looked_at(log, _updates, lambda segment: self.min_looks):
             updates, grads = summary.values(segment, "update_norm"), summary.values(segment, "grad_norm")
-            rows = np.flatnonzero(np.isfinite(updates).all(axis=1) & segment.steps["applied"])
-            if len(rows) < self.min_looks:
-                short.append(_too_few(self.min_looks, len(rows)))
-                continue
-            judged += 1
             steps = segment.steps["step"]
             late = rows[steps[rows] > (steps[0] + steps[-1]) / 2]
             if len(late) < self.min_late:
@@ -244,27 +225,41 @@ class UnchangedVariable(Rule):
                     value=len(late),
                     threshold=min(len(late), self.min_looks),
                 )
-        if short and not judged:
-            raise Skip(short[0])
 
 
-def _too_few(needed: int, count: int) -> str:
-    return f"Too few looks at the updates: needs {needed}, the log has {count}."
+def _looked_at(
+    log: Log, look: Callable[[Log, Segment], _Looks], needed: Callable[[Segment], int]
+) -> Iterator[tuple[Segment, npt.NDArray[np.int64], summary.FloatArray]]:
+    """The segments in which updates were measured often enough, with what was seen there.
 
+    Args:
+        log: The log.
+        look: Gives the rows of a segment at which it was looked at, and what was seen.
+        needed: Number of looks that are enough for a segment.
 
-def _with_updates(log: Log) -> Iterator[Segment]:
-    """The segments in which updates were measured; raises `Skip` if there is none."""
+    Raises:
+        Skip: If there is none: at the end, for all that were looked at too seldom.
+    """
     require_gradients(log)
-    found = False
-    for segment in log.segments:
-        if np.isfinite(summary.values(segment, "update_norm")).any():
-            found = True
-            yield segment
-    if not found:
-        raise Skip(f'{_MISSING}: under XLA they are with `statistics="full"`.')
+    measured = [segment for segment in log.segments if np.isfinite(summary.values(segment, "update_norm")).any()]
+    if not measured:
+        raise Skip('`update_norm` and `weight_norm` were not taken: under XLA they are with `statistics="full"`.')
+    looked = [(segment, *look(log, segment)) for segment in measured]
+    enough = [each for each in looked if len(each[1]) >= needed(each[0])]
+    yield from enough
+    if not enough:
+        segment, rows, _ = looked[0]
+        raise Skip(f"Too few looks at the updates: needs {needed(segment)}, the log has {len(rows)}.")
 
 
-def _ratios(log: Log, segment: Segment) -> tuple[npt.NDArray[np.int64], summary.FloatArray]:
+def _updates(log: Log, segment: Segment) -> _Looks:
+    """The rows at which the update of each variable was made and measured, and its norms there."""
+    updates = summary.values(segment, "update_norm")
+    rows = np.flatnonzero(np.isfinite(updates).all(axis=1) & segment.steps["applied"])
+    return rows, updates[rows]
+
+
+def _ratios(log: Log, segment: Segment) -> _Looks:
     """The rows at which an update was made and measured, and the ratios there, missing for all but weight matrices."""
     taken = np.isfinite(segment.values["update_norm"]).any(axis=1) & segment.steps["applied"]
     rows = np.flatnonzero(taken)

@@ -60,7 +60,7 @@ class ZeroGradient(Rule):
         if found:
             infos = [log.variable_infos[index] for index in found]
             shortest = int(streaks.streak[found].min())
-            last = max(int(segment.steps["step"].max()) for segment in log.segments if segment.num_steps)
+            last = last_step(log)
             layers = [*dict.fromkeys(variable.layer for variable in infos)]
             yield self.finding(
                 f"The gradient of {plural(len(found), 'variable')} in {listed(layers)} is exactly zero in every entry, "

@@ -21,7 +21,7 @@ from gradwatch.records import Segment, VariableInfo
 MAX_ROWS = 2**18
 """Most rows of one table, if a step has no more."""
 
-FLOATS = tuple(column.name for column in (*schema.STATISTICS, *schema.SIGNALS) if column.name not in schema.COUNTS)
+FLOATS = tuple(column.name for column in schema.VALUES if column.name not in schema.COUNTS)
 _TYPES = {"int64": pa.int64(), "Int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 _DTYPES = {name: ("float32", "float64") if name in FLOATS else ("int32", "int64") for name in schema.VALUE_NAMES}
 
@@ -30,7 +30,7 @@ def _arrow_schema() -> pa.Schema:
     label = pa.dictionary(pa.int32(), pa.string())
     fields = {name: pa.field(name, label, nullable=False) for name in ("optimizer", "layer", "variable")}
     fields |= {c.name: pa.field(c.name, _TYPES[c.dtype], nullable=c.name == "loss_scale") for c in schema.STEP_COLUMNS}
-    fields |= {c.name: pa.field(c.name, _TYPES[c.dtype]) for c in (*schema.STATISTICS, *schema.SIGNALS)}
+    fields |= {c.name: pa.field(c.name, _TYPES[c.dtype]) for c in schema.VALUES}
     fields["detached"] = pa.field("detached", pa.bool_(), nullable=False)
     fields["segment"] = pa.field("segment", pa.int32(), nullable=False)
     first = [fields.pop(name) for name in schema.FRAME_COLUMNS]
