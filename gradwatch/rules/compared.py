@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -152,3 +152,9 @@ def activations_of(log: Log) -> dict[str, str]:
 def last_step(log: Log) -> int:
     """The last recorded optimizer call; of a log that has one."""
     return max(int(segment.steps["step"][-1]) for segment in log.segments if segment.num_steps)
+
+
+def span_of(segments: Iterable[Segment]) -> tuple[int, int] | None:
+    """The first and the last recorded step of some segments."""
+    steps = [segment.steps["step"] for segment in segments if segment.num_steps]
+    return (min(int(s.min()) for s in steps), max(int(s.max()) for s in steps)) if steps else None

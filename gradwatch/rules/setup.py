@@ -12,7 +12,7 @@ from gradwatch import summary
 from gradwatch.log import Log
 from gradwatch.records import Output, Segment
 from gradwatch.rules.base import Finding, Rule, Severity, Skip
-from gradwatch.rules.compared import UNSEEN, looks_of
+from gradwatch.rules.compared import UNSEEN, looks_of, span_of
 
 _PROBABILITIES = ("categoricalcrossentropy", "sparsecategoricalcrossentropy", "binarycrossentropy")
 _RANGES = {
@@ -146,12 +146,11 @@ class OutputActivation(Rule):
         found = self._fault(ending)
         if found is not None:
             message, severity = found
-            steps = [segment.steps["step"] for segment in log.segments if segment.num_steps]
             yield self.finding(
                 message,
                 variables=[info.path for info in log.variable_infos if info.layer == ending.layer],
                 layers=[ending.layer] if ending.layer else [],
-                steps=(min(int(s[0]) for s in steps), max(int(s[-1]) for s in steps)) if steps else None,
+                steps=span_of(log.segments),
                 severity=severity,
             )
 

@@ -11,6 +11,7 @@ from gradwatch.causes import Cause
 from gradwatch.log import Log
 from gradwatch.records import Segment, VariableInfo
 from gradwatch.rules.base import Finding, Rule, Severity, Skip, listed, plural
+from gradwatch.rules.compared import span_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class DetachedVariable(Rule):
             allowed = [variable for variable in detached if _is_allowed(variable, log.info.allow_detached)]
             faults = [variable for variable in detached if variable not in allowed]
             total = len({index for segment in segments for index in (*segment.variables, *segment.detached)})
-            steps = _span(segments)
+            steps = span_of(segments)
             for cuts, group in _by_cuts(faults).items():
                 yield self._fault(group, cuts, optimizer, steps, total=total, every=len(detached) == total)
             if allowed:
@@ -150,7 +151,7 @@ class UnoptimizedVariable(Rule):
             message,
             variables=[variable.path for variable in variables],
             layers=[variable.layer for variable in variables],
-            steps=_span(log.segments),
+            steps=span_of(log.segments),
             value=len(variables),
             threshold=0,
             severity=severity,
@@ -224,9 +225,3 @@ def _by_optimizer(log: Log) -> dict[str, list[Segment]]:
     for segment in log.segments:
         groups.setdefault(segment.optimizer, []).append(segment)
     return groups
-
-
-def _span(segments: Iterable[Segment]) -> tuple[int, int] | None:
-    """The first and the last recorded step of some segments."""
-    steps = [segment.steps["step"] for segment in segments if segment.num_steps]
-    return (min(int(s.min()) for s in steps), max(int(s.max()) for s in steps)) if steps else None
